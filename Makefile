@@ -1,0 +1,48 @@
+# Two commands on a fresh machine do everything: `make run` and `make test`.
+.DEFAULT_GOAL := help
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+ARGS ?=
+
+.PHONY: help run demo test check format bench lock clean
+
+help: ## what each target does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The environment is rebuilt only when the lock or the project file changed, so a second run starts at once.
+$(READY): requirements.lock pyproject.toml
+	@echo "setting up $(VENV)"
+	@python3 -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check uv
+	@$(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock
+	@$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: $(READY) ## start Maycole with its own Postgres and Redis on http://127.0.0.1:8000 (HOST, PORT, MAYCOLE_DATA_DIR)
+	@exec $(VENV)/bin/maycole up $(ARGS)
+
+demo: $(READY) ## two users, a team and a gentle stream of changes against a running server
+	@exec $(VENV)/bin/maycole demo $(ARGS)
+
+test: $(READY) ## the tests, with real Postgres, Redis, sockets and SDK (ARGS="-k recovers")
+	$(VENV)/bin/pytest $(ARGS)
+
+check: $(READY) ## format, lint, types
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+format: $(READY) ## rewrite the code the way `check` wants it
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+bench: $(READY) ## measured figures, each beside a peer or a limit from the same run
+	$(PY) -m tests.bench $(ARGS)
+
+lock: ## renew requirements.lock from pyproject.toml
+	$(VENV)/bin/uv pip compile --quiet --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--universal --python-version 3.11 --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+clean: ## remove the environment (your data in .maycole stays)
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,93 @@
+"""Config: every environment variable, read once, in one typed Struct. Nothing else reads the environment.
+
+A wrong or missing variable is one message that names all of them (ConfigError).
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
+SECRET_BYTES_MIN = 32
+
+
+class ConfigError(Exception):
+    """What is wrong with the environment, one line each."""
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """How this process is set up.
+
+    `port` 0 takes a free one. `allowed_origins` are exact, such as `https://app.example`; they hold for CORS and for
+    websockets. `public_url` is where people reach the server.
+    """
+
+    database_url: str | None = None
+    redis_url: str | None = None
+    jwt_secret: str | None = None
+    jwt_secret_previous: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    public_url: str | None = None
+    allowed_origins: tuple[str, ...] = ()
+    log_level: str = "INFO"
+    data_dir: Path = Path(".maycole")
+
+
+def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()) -> Config:
+    """The configuration. `need` names the variables that must be set. Raises ConfigError naming all that is wrong."""
+    env = {name: value for name, value in (os.environ if environ is None else environ).items() if value != ""}
+    wrong = [f"{name} is not set: {_WHAT[name]}" for name in need if name not in env]
+    secrets = [env.get("JWT_SECRET"), env.get("JWT_SECRET_PREVIOUS")]
+    if any(secret is not None and len(secret.encode()) < SECRET_BYTES_MIN for secret in secrets):
+        wrong.append(f"JWT_SECRET and JWT_SECRET_PREVIOUS need at least {SECRET_BYTES_MIN} bytes")
+    port = env.get("PORT", "8000")
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+        wrong.append(f"PORT is {port!r}: use a number from 0 (any free port) to 65535")
+    level = env.get("LOG_LEVEL", "INFO").upper()
+    if level not in LOG_LEVELS:
+        wrong.append(f"LOG_LEVEL is {level!r}: use one of {', '.join(LOG_LEVELS)}")
+    for name, schemes in _SCHEMES.items():
+        if name in env and urlsplit(env[name]).scheme not in schemes:
+            wrong.append(f"{name} must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+    origins = tuple(origin.strip() for origin in env.get("ALLOWED_ORIGINS", "").split(",") if origin.strip())
+    wrong += [f"ALLOWED_ORIGINS has {origin!r}: use scheme://host[:port]" for origin in origins if not _is_origin(origin)]
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+    return Config(
+        database_url=env.get("DATABASE_URL"),
+        redis_url=env.get("REDIS_URL"),
+        jwt_secret=env.get("JWT_SECRET"),
+        jwt_secret_previous=env.get("JWT_SECRET_PREVIOUS"),
+        host=env.get("HOST", "127.0.0.1"),
+        port=int(port),
+        public_url=env.get("PUBLIC_URL"),
+        allowed_origins=origins,
+        log_level=level,
+        data_dir=Path(env.get("MAYCOLE_DATA_DIR", ".maycole")),
+    )
+
+
+def database_url() -> str | None:
+    """For Piccolo's own command line (piccolo_conf.py)."""
+    return os.environ.get("DATABASE_URL")
+
+
+_WHAT = {
+    "DATABASE_URL": "where Postgres is, such as postgresql://user:password@host/maycole",
+    "REDIS_URL": "where Redis or Valkey is, such as redis://host:6379",
+    "JWT_SECRET": f"what access tokens are signed with, at least {SECRET_BYTES_MIN} random bytes",
+}
+_SCHEMES = {
+    "DATABASE_URL": ("postgresql", "postgres"),
+    "REDIS_URL": ("redis", "rediss", "unix"),
+    "PUBLIC_URL": ("http", "https"),
+}
+
+
+def _is_origin(text: str) -> bool:
+    parts = urlsplit(text)
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and text == f"{parts.scheme}://{parts.netloc}"

@@ -1,0 +1,103 @@
+"""Nouns of the auth slice."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from domain import channels
+from domain.events import Event, Resource
+from domain.users.model import Email, Name, User
+
+Password = Annotated[
+    str, Meta(min_length=10, max_length=200, description="10 to 200 characters, any of them; a sentence is fine")
+]
+# Signing in takes what was once accepted, and an upper bound keeps hashing cheap.
+GivenPassword = Annotated[str, Meta(min_length=1, max_length=200, description="the password of the account")]
+GivenToken = Annotated[str, Meta(min_length=1, max_length=200, description="the newest refresh token of the session")]
+
+
+class Registration(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
+    """What an account is made from."""
+
+    email: Email
+    password: Password
+    name: Name
+
+
+class Login(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
+    """What signing in takes."""
+
+    email: Email
+    password: GivenPassword
+
+
+class Refresh(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
+    """What a new pair of tokens takes."""
+
+    refresh_token: GivenToken
+
+
+class SignedIn(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """A session and its newest pair of tokens."""
+
+    user: User
+    access_token: Annotated[str, Meta(description="`Authorization: Bearer …`, and `connect.token` on the websocket")]
+    refresh_token: Annotated[str, Meta(description="good once: refreshing answers with the next one")]
+    expires_in: Annotated[int, Meta(description="seconds until the access token expires")]
+    session_id: str
+
+
+class _SessionEvent(Event, frozen=True, kw_only=True):
+    """News for the user alone, on every device."""
+
+    user_id: str
+    session_id: str
+
+    def resource(self) -> Resource:
+        return Resource("session", self.session_id)
+
+    def channels(self) -> tuple[str, ...]:
+        return (channels.user(self.user_id),)
+
+    def news(self) -> dict[str, Any]:
+        return {"sessionId": self.session_id}
+
+
+class Registered(_SessionEvent, frozen=True, kw_only=True):
+    type = "auth.registered"
+
+    user: User
+
+    def news(self) -> dict[str, Any]:
+        return {"sessionId": self.session_id, "user": self.user}
+
+
+class LoggedIn(_SessionEvent, frozen=True, kw_only=True):
+    type = "auth.logged_in"
+
+
+class LoginFailed(Event, frozen=True, kw_only=True):
+    """A wrong password for an account that exists: in the trail, not on a screen."""
+
+    type = "auth.login_failed"
+    outcome = "denied"
+
+    user_id: str
+
+    def resource(self) -> Resource:
+        return Resource("user", self.user_id)
+
+
+class SessionRevoked(_SessionEvent, frozen=True, kw_only=True):
+    """The session is over; hubs close its sockets (channels/gate.py)."""
+
+    type = "auth.session_revoked"
+
+    reason: str
+
+    def news(self) -> dict[str, Any]:
+        return {"sessionId": self.session_id, "reason": self.reason}
+
+    def metadata(self) -> dict[str, Any]:
+        return {"reason": self.reason}

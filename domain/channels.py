@@ -1,0 +1,64 @@
+"""The names of live channels: `<kind>:<id of the owner>`, and what holds for each kind.
+
+Source: API.md, "Live channels". A kind joins this table together with the slice that speaks on it.
+"""
+
+from typing import Final
+
+import msgspec
+
+from domain import ids
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """One kind of channel: whose id follows the colon, and the permission that following it needs.
+
+    `permission` None means that being the owner (a user) or a member (of the team) is enough. `joined_by_server`
+    channels are joined for every connection at connect and cannot be asked for.
+    """
+
+    name: str
+    owner: str
+    permission: str | None = None
+    joined_by_server: bool = False
+
+
+KINDS: Final = {
+    kind.name: kind
+    for kind in (
+        Kind("user", owner="user", joined_by_server=True),
+        Kind("notifications", owner="user", joined_by_server=True),
+        Kind("team", owner="team", joined_by_server=True),
+        Kind("inventory", owner="team", permission="inventory:read"),
+        Kind("audit", owner="team", permission="audit:read"),
+    )
+}
+
+
+def user(user_id: str) -> str:
+    return f"user:{user_id}"
+
+
+def notifications(user_id: str) -> str:
+    return f"notifications:{user_id}"
+
+
+def team(team_id: str) -> str:
+    return f"team:{team_id}"
+
+
+def inventory(team_id: str) -> str:
+    return f"inventory:{team_id}"
+
+
+def audit(team_id: str) -> str:
+    return f"audit:{team_id}"
+
+
+def parse(channel: str) -> tuple[Kind, str] | None:
+    """The kind and the owner's id, or None for a name that no channel has."""
+    name, _, owner_id = channel.partition(":")
+    kind = KINDS.get(name)
+    if kind is None or not ids.is_id(kind.owner, owner_id):
+        return None
+    return kind, owner_id

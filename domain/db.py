@@ -1,0 +1,229 @@
+"""The database: one engine, one pool, and transaction(): one verb, one commit.
+
+Everything inside `async with transaction()` runs on one connection and becomes visible together, or not at all. What
+record() collected is written just before COMMIT and announced after it (domain/record.py). A transaction inside a
+transaction is the same transaction; an exception that leaves the inner block dooms the whole, even if it is caught.
+
+Piccolo queries and plain SQL (`fetch`, `fetchrow`, `fetchval`, `execute`) find the transaction by themselves.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, TypeVar
+
+import asyncpg
+import msgspec
+from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
+
+from domain.actor import Actor
+from domain.events import Event
+
+T = TypeVar("T")
+
+CONNECT_WITHIN_S = 5
+COMMAND_WITHIN_S = 8
+SERVER_SETTINGS = {
+    "application_name": "maycole",
+    "statement_timeout": "5s",
+    "lock_timeout": "3s",
+    "idle_in_transaction_session_timeout": "10s",
+    "timezone": "UTC",
+}
+
+
+class Unit:
+    """One transaction in progress: its connection, the facts recorded so far, and what happens around COMMIT."""
+
+    def __init__(self, connection: asyncpg.Connection, *, writable: bool) -> None:
+        self.connection = connection
+        self.writable = writable
+        self.task = asyncio.current_task()
+        self.doomed = False
+        self.facts: list[tuple[Actor, Event]] = []
+        self.before_commit: list[Callable[[], Awaitable[None]]] = []
+        self.after_commit: list[Callable[[], None]] = []
+
+
+class Transaction(PostgresTransaction):
+    """Piccolo's transaction, with the end repaired.
+
+    Upstream leaves the connection taken and the transaction current when COMMIT or ROLLBACK raises (a deferred
+    constraint, a lost connection); every later transaction of that task is then a silent no-op inside a dead one.
+    """
+
+    async def __aexit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if self._parent is not None:
+            return False
+        try:
+            if exception is None:
+                await self.commit()
+            elif not self.connection.is_closed():
+                await self.rollback()
+        finally:
+            self.engine.current_transaction.reset(self.context)
+            if self.connection.is_in_transaction():
+                # Neither COMMIT nor ROLLBACK got through: this connection must not serve anyone else.
+                self.connection.terminate()
+            assert self.engine.pool is not None
+            await self.engine.pool.release(self.connection)
+        return False
+
+
+class Engine(PostgresEngine):
+    """Piccolo's engine, which does not connect while it is being imported and always uses a pool."""
+
+    async def check_version(self) -> None:
+        """Nothing at import: upstream opens a connection here."""
+
+    async def prep_database(self) -> None:
+        """Nothing at import: extensions are made by migrations."""
+
+    def transaction(self, allow_nested: bool = True) -> Transaction:
+        return Transaction(engine=self, allow_nested=allow_nested)
+
+
+engine = Engine(config={})
+_unit: ContextVar[Unit | None] = ContextVar("unit", default=None)
+
+
+async def open_pool(url: str, *, size: int = 10, bounded: bool = True) -> None:
+    """Connect. `size` is the most connections of this process; every wait on them is bounded (migrations excepted)."""
+    # `config` also serves the connections that Piccolo opens outside the pool (its migration commands).
+    engine.config = {"dsn": url}
+    await engine.start_connection_pool(
+        min_size=min(2, size),
+        max_size=size,
+        init=_speak_json,
+        reset=_leave_as_is,
+        timeout=CONNECT_WITHIN_S,
+        command_timeout=COMMAND_WITHIN_S if bounded else None,
+        server_settings=SERVER_SETTINGS if bounded else {"timezone": "UTC"},
+    )
+
+
+async def close_pool() -> None:
+    if engine.pool is not None:
+        try:
+            await asyncio.wait_for(engine.pool.close(), CONNECT_WITHIN_S)
+        except TimeoutError:
+            engine.pool.terminate()
+        engine.pool = None
+
+
+@asynccontextmanager
+async def transaction() -> AsyncIterator[Unit]:
+    """One commit. Raises what the block raises, after rolling everything back."""
+    outer = _unit.get()
+    if outer is not None:
+        _mine(outer)
+        try:
+            yield outer
+        except BaseException:
+            outer.doomed = True
+            raise
+        return
+    async with engine.transaction() as started:
+        unit = Unit(started.connection, writable=True)
+        token = _unit.set(unit)
+        try:
+            yield unit
+            if unit.doomed:
+                raise RuntimeError("a part of this transaction failed and its exception was swallowed")
+            for step in unit.before_commit:
+                await step()
+        finally:
+            _unit.reset(token)
+    for announce in unit.after_commit:
+        announce()
+
+
+@asynccontextmanager
+async def snapshot() -> AsyncIterator[Unit]:
+    """Reads that all see the same moment: REPEATABLE READ, read only. Nothing can be recorded inside."""
+    async with engine.transaction(allow_nested=False) as started:
+        await started.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        unit = Unit(started.connection, writable=False)
+        token = _unit.set(unit)
+        try:
+            yield unit
+        finally:
+            _unit.reset(token)
+
+
+def current() -> Unit:
+    """The transaction of this task. Raises RuntimeError where there is none that may be written in."""
+    unit = _unit.get()
+    if unit is None or not unit.writable:
+        raise RuntimeError("this happens only inside `async with transaction()`")
+    return _mine(unit)
+
+
+async def fetch(sql: str, *args: Any) -> list[asyncpg.Record]:
+    async with _connection() as connection:
+        rows: list[asyncpg.Record] = await connection.fetch(sql, *args)
+    return rows
+
+
+async def fetchrow(sql: str, *args: Any) -> asyncpg.Record | None:
+    async with _connection() as connection:
+        return await connection.fetchrow(sql, *args)
+
+
+async def fetchval(sql: str, *args: Any) -> Any:
+    """The first column of the first row; its type is the statement's own, hence Any."""
+    async with _connection() as connection:
+        return await connection.fetchval(sql, *args)
+
+
+async def execute(sql: str, *args: Any) -> str:
+    """The command tag, such as `UPDATE 1`."""
+    async with _connection() as connection:
+        tag: str = await connection.execute(sql, *args)
+    return tag
+
+
+def as_struct(kind: type[T], row: Mapping[str, Any]) -> T:
+    """A row as a Struct whose fields are named like its columns. The database is trusted: nothing is validated."""
+    fields: tuple[str, ...] = kind.__struct_fields__  # type: ignore[attr-defined]  # T is always a Struct
+    return kind(**{name: row[name] for name in fields})
+
+
+@asynccontextmanager
+async def _connection() -> AsyncIterator[asyncpg.Connection]:
+    unit = _unit.get()
+    if unit is not None:
+        yield _mine(unit).connection
+        return
+    if engine.pool is None:
+        raise RuntimeError("the database is not open: call db.open_pool() first")
+    async with engine.pool.acquire(timeout=CONNECT_WITHIN_S) as connection:
+        yield connection
+
+
+def _mine(unit: Unit) -> Unit:
+    if unit.task is not asyncio.current_task():
+        # One connection serves one statement at a time, and the transaction may end before the other task does.
+        raise RuntimeError("a task started inside a transaction may not use it")
+    return unit
+
+
+async def _speak_json(connection: asyncpg.Connection) -> None:
+    """JSONB is Python on this side. Text passes as it is: Piccolo encodes before it sends."""
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: value if isinstance(value, str) else msgspec.json.encode(value).decode(),
+        decoder=msgspec.json.decode,
+    )
+
+
+async def _leave_as_is(connection: asyncpg.Connection) -> None:
+    """asyncpg's own reset costs a round trip on each release; nothing of ours leaves session state behind."""

@@ -1,0 +1,80 @@
+"""Event: a fact in the past tense, the thing it is about, and the channels it is news for.
+
+A slice subclasses Event in its model. What listeners receive is `news()`; what the audit trail keeps is `changes()`,
+the fields that differ between before and after. Types are named by slice: `inventory.adjusted`.
+"""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+import msgspec
+
+from domain.clock import now
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """The thing a fact is about: its kind (`item`, `team`) and its id."""
+
+    type: str
+    id: str
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One field before and after."""
+
+    before: Any
+    after: Any
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact. `team_id` is the tenant whose audit trail keeps it."""
+
+    type: ClassVar[str]
+    outcome: ClassVar[str] = "success"
+
+    team_id: str
+
+    def resource(self) -> Resource:
+        raise NotImplementedError(type(self).__name__)
+
+    def channels(self) -> tuple[str, ...]:
+        """Where this is news, besides the team's audit channel."""
+        return ()
+
+    def news(self) -> Any:
+        """What listeners get as `data`: a Struct or a dict of JSON values."""
+        raise NotImplementedError(type(self).__name__)
+
+    def changes(self) -> dict[str, Change]:
+        """What the audit row keeps of the difference; secrets never get this far, models do not hold them."""
+        return {}
+
+    def metadata(self) -> dict[str, Any]:
+        """What the audit row keeps besides: reasons, references."""
+        return {}
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """What a channel carries: `{"id": "evt_…", "type": "inventory.adjusted", "time": …, "actor": "user_…", "data": …}`."""
+
+    id: str
+    type: str
+    time: datetime
+    actor: str | None
+    data: Any
+
+
+def difference(before: msgspec.Struct | None, after: msgspec.Struct | None, *, but: tuple[str, ...] = ()) -> dict[str, Change]:
+    """The fields that differ, by the names clients see. A missing side counts as all None."""
+    old: dict[str, Any] = msgspec.to_builtins(before) if before is not None else {}
+    new: dict[str, Any] = msgspec.to_builtins(after) if after is not None else {}
+    return {
+        name: Change(old.get(name), new.get(name))
+        for name in {**old, **new}
+        if name not in but and old.get(name) != new.get(name)
+    }
+
+
+def encode(event_id: str, event_type: str, actor_id: str | None, data: Any) -> str:
+    """The finished JSON text of an entry, encoded once and forwarded as bytes ever after."""
+    return msgspec.json.encode(Envelope(event_id, event_type, now(), actor_id, data)).decode()

@@ -1,0 +1,52 @@
+"""Ids: TypeIDs, a prefix and a UUIDv7 in 26 base-32 characters, that sort by the time they were made.
+
+Source: TypeID specification 0.3, RFC 9562 (UUIDv7, monotonic by method 2: the random part counts up within one
+millisecond, so that ids made by one process never sort backwards).
+"""
+
+import re
+import secrets
+import threading
+import time
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+PATTERN: Final = r"^[a-z]{2,8}_[0-7][0-9a-hjkmnp-tv-z]{25}$"
+
+Id = Annotated[str, Meta(pattern=PATTERN, max_length=40, description="A TypeID: prefix, `_`, 26 characters.")]
+
+_SHAPE = re.compile(PATTERN)
+_RANDOM_BITS = 74
+_lock = threading.Lock()
+_last_ms = 0
+_last_random = 0
+
+
+def new(prefix: str) -> str:
+    """A fresh id such as `item_01kb3m…`; the prefix names the kind of thing."""
+    return f"{prefix}_{_base32(_uuid7())}"
+
+
+def is_id(prefix: str, text: str) -> bool:
+    """Whether `text` has the shape of an id of this kind (it may still not exist)."""
+    return text.startswith(f"{prefix}_") and _SHAPE.match(text) is not None
+
+
+def _uuid7() -> int:
+    global _last_ms, _last_random
+    with _lock:
+        ms = time.time_ns() // 1_000_000
+        if ms > _last_ms:
+            # The top bit starts at zero, which leaves room for counting up.
+            _last_ms, _last_random = ms, secrets.randbits(_RANDOM_BITS - 1)
+        else:
+            _last_random += 1 + secrets.randbits(32)
+        ms, random = _last_ms, _last_random
+    high, low = random >> 62, random & ((1 << 62) - 1)
+    return ms << 80 | 0x7 << 76 | (high & 0xFFF) << 64 | 0b10 << 62 | low
+
+
+def _base32(value: int) -> str:
+    return "".join(ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))

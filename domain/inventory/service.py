@@ -1,0 +1,248 @@
+"""Inventory: things counted.
+
+Owns    inventory, stock_movements
+Says    inventory.created, inventory.changed, inventory.adjusted, inventory.deleted
+Rules   quantity is never below zero; reserved never exceeds it; the sum of movements is the quantity.
+"""
+
+from typing import Any
+
+import asyncpg
+import msgspec
+from msgspec import UNSET
+
+from domain import channels, db, ids, pages, streams
+from domain.actor import Actor
+from domain.clock import now
+from domain.errors import Conflict, NotFound, Stale
+from domain.inventory.model import (
+    Adjustment,
+    Filter,
+    Item,
+    ItemAdjusted,
+    ItemBody,
+    ItemChanged,
+    ItemCreated,
+    ItemDeleted,
+    ItemPatch,
+    Movement,
+    NewItem,
+    Sort,
+)
+from domain.inventory.tables import Inventory, StockMovements
+from domain.pages import Page
+from domain.record import record
+from domain.teams import policy
+
+_COLUMNS = ", ".join(Item.__struct_fields__)
+_SORTS: dict[Sort, tuple[str, str]] = {
+    "createdAt": ("id", "ASC"),  # ids sort by the time they were made
+    "-createdAt": ("id", "DESC"),
+    "name": ("name", "ASC"),
+    "-name": ("name", "DESC"),
+    "quantity": ("quantity", "ASC"),
+    "-quantity": ("quantity", "DESC"),
+}
+
+
+async def create(actor: Actor, new: NewItem) -> Item:
+    """Raises Conflict `sku_taken`."""
+    team_id = actor.team(new.team_id)
+    at = now()
+    async with db.transaction():
+        await policy.require(actor, team_id, "inventory:write")
+        item = Item(
+            id=ids.new("item"),
+            team_id=team_id,
+            name=new.name,
+            sku=new.sku,
+            category=new.category,
+            quantity=new.quantity,
+            reserved=0,
+            unit=new.unit,
+            low_stock_threshold=new.low_stock_threshold,
+            attributes=new.attributes,
+            version=1,
+            created_at=at,
+            updated_at=at,
+        )
+        with _sku_clash():
+            await Inventory.insert(Inventory(user_id=actor.user, **msgspec.structs.asdict(item)))
+        await _move(actor, item, item.quantity, reason="created")
+        await record(actor, ItemCreated(team_id=team_id, after=item))
+    return item
+
+
+async def get(actor: Actor, item_id: str) -> Item:
+    item = await _find(item_id)
+    await policy.require(actor, item.team_id, "inventory:read", of="item")
+    return item
+
+
+async def page(
+    actor: Actor, team_id: str, only: Filter, *, sort: Sort, limit: int, cursor: str | None
+) -> tuple[Page[Item], streams.Head]:
+    """One page of a team's items, and the position of `inventory:<teamId>` that it is true for."""
+    await policy.require(actor, team_id, "inventory:read")
+    scope = f"inventory {actor.user} {team_id} {sort} {only}"
+    column, direction = _SORTS[sort]
+    after = pages.unseal(cursor, scope=scope) if cursor else None
+    beyond = ">" if direction == "ASC" else "<"
+    async with streams.snapshot(channels.inventory(team_id)) as position:
+        rows = await db.fetch(
+            f"""SELECT {_COLUMNS} FROM inventory
+                WHERE team_id = $1 AND deleted_at IS NULL
+                  AND ($2::text IS NULL OR category = $2)
+                  AND ($3::text IS NULL OR name ILIKE '%' || $3 || '%' OR sku ILIKE $3 || '%')
+                  AND (NOT $4::bool OR quantity - reserved <= low_stock_threshold)
+                  AND ($5::text IS NULL OR ({column}, id) {beyond} ($6::{"bigint" if column == "quantity" else "text"}, $5))
+                ORDER BY {column} {direction}, id {direction} LIMIT $7""",  # noqa: S608 - column names of ours
+            team_id,
+            only.category,
+            _like(only.query),
+            only.below_threshold,
+            after[1] if after else None,
+            after[0] if after else None,
+            limit + 1,
+        )
+    items = [db.as_struct(Item, row) for row in rows]
+    return pages.cut(items, limit, scope=scope, key=lambda item: [getattr(item, column), item.id]), position
+
+
+async def put(actor: Actor, item_id: str, body: ItemBody, *, if_version: int | None = None) -> Item:
+    """Replace what people may edit. Raises Stale where `if_version` is not the current one, Conflict `sku_taken`."""
+    return await _change(actor, item_id, msgspec.structs.asdict(body), if_version)
+
+
+async def patch(actor: Actor, item_id: str, body: ItemPatch, *, if_version: int | None = None) -> Item:
+    """Change what is given. Raises as put does."""
+    given = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not UNSET}
+    return await _change(actor, item_id, given, if_version)
+
+
+async def adjust(actor: Actor, item_id: str, by: Adjustment) -> Item:
+    """Move stock. Raises Conflict `insufficient_stock`, or `unexpected_quantity` with the present one."""
+    async with db.transaction():
+        before = await _locked(actor, item_id)
+        if by.expected_quantity is not None and by.expected_quantity != before.quantity:
+            raise Conflict(
+                f"The quantity is {before.quantity}.", code="unexpected_quantity", quantity=before.quantity
+            )
+        if by.delta == 0:
+            return before
+        after = _next(before.moved(by.delta))
+        await _store(after)
+        await _move(actor, after, by.delta, reason=by.reason, reference=by.reference)
+        await record(actor, ItemAdjusted(team_id=after.team_id, before=before, after=after, by=by))
+    return after
+
+
+async def delete(actor: Actor, item_id: str, *, if_version: int | None = None) -> None:
+    """Take an item out of the inventory; its movements stay. Raises Conflict `reserved` while some of it is held."""
+    async with db.transaction():
+        before = await _locked(actor, item_id)
+        _expect(before, if_version)
+        if before.reserved:
+            raise Conflict(f"{before.reserved} of it are reserved.", code="reserved", reserved=before.reserved)
+        after = _next(before)
+        await Inventory.update(
+            {Inventory.deleted_at: after.updated_at, Inventory.version: after.version}
+        ).where(Inventory.id == item_id)
+        await record(actor, ItemDeleted(team_id=after.team_id, after=after))
+
+
+async def movements(actor: Actor, item_id: str, *, limit: int, cursor: str | None) -> Page[Movement]:
+    """How an item's stock came to be what it is, newest first."""
+    item = await get(actor, item_id)
+    scope = f"movements {actor.user} {item.id}"
+    before = pages.unseal(cursor, scope=scope)[0] if cursor else None
+    rows = await db.fetch(
+        """SELECT * FROM stock_movements WHERE item_id = $1 AND ($2::text IS NULL OR id < $2)
+           ORDER BY id DESC LIMIT $3""",
+        item.id,
+        before,
+        limit + 1,
+    )
+    return pages.cut([db.as_struct(Movement, row) for row in rows], limit, scope=scope, key=lambda row: [row.id])
+
+
+async def _change(actor: Actor, item_id: str, given: dict[str, Any], if_version: int | None) -> Item:
+    async with db.transaction():
+        before = await _locked(actor, item_id)
+        _expect(before, if_version)
+        delta = given.get("quantity", before.quantity) - before.quantity
+        after = msgspec.structs.replace(before.moved(delta), **given)
+        if after == before:
+            return before
+        after = _next(after)
+        with _sku_clash():
+            await _store(after)
+        if delta:
+            await _move(actor, after, delta, reason="set")
+        await record(actor, ItemChanged(team_id=after.team_id, before=before, after=after))
+    return after
+
+
+async def _find(item_id: str, *, lock: bool = False) -> Item:
+    row = await db.fetchrow(
+        f"SELECT {_COLUMNS} FROM inventory WHERE id = $1 AND deleted_at IS NULL {'FOR UPDATE' if lock else ''}",  # noqa: S608 - column names of ours
+        item_id,
+    )
+    if row is None:
+        raise NotFound.of("item")
+    return db.as_struct(Item, row)
+
+
+async def _locked(actor: Actor, item_id: str) -> Item:
+    """The item, to be written: nobody else changes it before this transaction ends."""
+    item = await _find(item_id, lock=True)
+    await policy.require(actor, item.team_id, "inventory:write", of="item")
+    return item
+
+
+def _expect(item: Item, version: int | None) -> None:
+    if version is not None and version != item.version:
+        raise Stale("It was changed in the meantime.", current=item)
+
+
+def _next(item: Item) -> Item:
+    return msgspec.structs.replace(item, version=item.version + 1, updated_at=now())
+
+
+async def _store(item: Item) -> None:
+    written = msgspec.structs.asdict(item)
+    del written["id"], written["team_id"], written["created_at"]
+    await Inventory.update(written).where(Inventory.id == item.id)
+
+
+async def _move(actor: Actor, item: Item, delta: int, *, reason: str, reference: str | None = None) -> None:
+    await StockMovements.insert(
+        StockMovements(
+            id=ids.new("mov"),
+            item_id=item.id,
+            delta=delta,
+            quantity_after=item.quantity,
+            reason=reason,
+            reference=reference,
+            actor=actor.user_id,
+            created_at=item.updated_at,
+        )
+    )
+
+
+class _sku_clash:  # noqa: N801 - reads as a word in `with _sku_clash():`
+    """Turns the unique index's refusal into a Conflict."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, asyncpg.UniqueViolationError):
+            raise Conflict("Another item of this team has this SKU.", code="sku_taken") from error
+
+
+def _like(query: str | None) -> str | None:
+    """The query as a literal part of a LIKE pattern."""
+    if query is None:
+        return None
+    return query.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -1,0 +1,28 @@
+"""Every table of the product, and where its migrations are."""
+
+from pathlib import Path
+
+from piccolo.conf.apps import AppConfig
+
+from domain.audit_logs.tables import AuditLogs
+from domain.auth.tables import UserSessions
+from domain.inventory.tables import Inventory, StockMovements
+from domain.stream_tables import StreamEntries, StreamHeads
+from domain.teams.tables import TeamMembers, Teams
+from domain.users.tables import Users
+
+APP_CONFIG = AppConfig(
+    app_name="maycole",
+    migrations_folder_path=str(Path(__file__).resolve().parent.parent / "migrations"),
+    table_classes=[
+        StreamHeads,
+        StreamEntries,
+        AuditLogs,
+        Users,
+        UserSessions,
+        Teams,
+        TeamMembers,
+        Inventory,
+        StockMovements,
+    ],
+)

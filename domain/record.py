@@ -1,0 +1,108 @@
+"""record(actor, event): the only way to say that something happened.
+
+It collects. Just before COMMIT one statement writes, for everything collected: the entries of each channel that an
+event is news for, the audit rows, and the entries of the teams' audit channels; after COMMIT they are announced.
+An audit row's `seq` is its offset in `audit:<teamId>`: dense per team, in commit order.
+"""
+
+from functools import partial
+from operator import attrgetter
+
+import msgspec
+
+from domain import channels, db, events, ids, streams
+from domain.actor import Actor
+from domain.audit_logs.model import AuditLog
+from domain.clock import now
+from domain.events import Event
+from domain.streams import Draft
+
+
+async def record(actor: Actor, event: Event) -> None:
+    """Say that `event` happened, by `actor`, in the transaction that is under way.
+
+    Raises RuntimeError outside a transaction: a fact without its commit is not a fact.
+    """
+    unit = db.current()
+    if not unit.facts:
+        unit.before_commit.append(partial(_write, unit))
+    unit.facts.append((actor, event))
+
+
+# The columns of audit_logs that come from AuditLog, with the type each array parameter has.
+_COLUMNS = {
+    "id": "text",
+    "team_id": "text",
+    "user_id": "text",
+    "action": "text",
+    "resource_type": "text",
+    "resource": "text",
+    "timestamp": "timestamptz",
+    "metadata": "jsonb",
+    "changes": "jsonb",
+    "outcome": "text",
+    "request_id": "text",
+    "session_id": "text",
+    "key_id": "text",
+    "ip": "text",
+    "user_agent": "text",
+}
+_WITH_AUDIT = streams.statement(
+    beside=f"""audit AS (
+    INSERT INTO audit_logs (seq, {", ".join(_COLUMNS)})
+    SELECT n."offset", {", ".join(f"a.{column}" for column in _COLUMNS)}
+    FROM unnest($7::bigint[], {", ".join(f"${place}::{kind}[]" for place, kind in enumerate(_COLUMNS.values(), 8))})
+         AS a (nth, {", ".join(_COLUMNS)})
+    JOIN numbered n USING (nth)
+)"""
+)
+
+
+async def _write(unit: db.Unit) -> None:
+    drafts: list[Draft] = []
+    rows: list[AuditLog] = []
+    places: list[int] = []
+    for actor, event in unit.facts:
+        drafts += _news(actor, event)
+        rows.append(_audit_row(actor, event))
+        drafts.append(_audit_news(rows[-1]))
+        places.append(len(drafts))  # unnest … WITH ORDINALITY counts from 1
+    entries = await streams.append(
+        unit.connection,
+        drafts,
+        sql=_WITH_AUDIT,
+        beside=[places, *(list(map(attrgetter(column), rows)) for column in _COLUMNS)],
+    )
+    unit.after_commit.append(partial(streams.announce, entries))
+
+
+def _news(actor: Actor, event: Event) -> list[Draft]:
+    event_id = ids.new("evt")
+    data = events.encode(event_id, type(event).type, actor.user_id, event.news())
+    return [Draft(channel, event_id, type(event).type, data) for channel in event.channels()]
+
+
+def _audit_row(actor: Actor, event: Event) -> AuditLog:
+    resource = event.resource()
+    return AuditLog(
+        id=ids.new("aud"),
+        team_id=event.team_id,
+        user_id=actor.user_id,
+        action=type(event).type,
+        resource_type=resource.type,
+        resource=resource.id,
+        timestamp=now(),
+        metadata=event.metadata(),
+        changes=msgspec.to_builtins(event.changes()),
+        outcome=type(event).outcome,
+        request_id=actor.request_id,
+        session_id=actor.session_id,
+        key_id=actor.key_id,
+        ip=actor.ip,
+        user_agent=actor.user_agent,
+    )
+
+
+def _audit_news(row: AuditLog) -> Draft:
+    data = events.encode(row.id, "audit_logs.recorded", row.user_id, row)
+    return Draft(channels.audit(row.team_id), row.id, "audit_logs.recorded", data)

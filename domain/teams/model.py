@@ -1,0 +1,119 @@
+"""Nouns of the teams slice."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from domain import channels
+from domain.events import Change, Event, Resource, difference
+from domain.ids import Id
+from domain.teams.policy import Role
+from domain.users.model import Email
+
+TeamName = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\S", description="what the team is called")]
+Slug = Annotated[
+    str,
+    Meta(min_length=2, max_length=60, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", description="unique; made from the name if left out"),
+]
+
+
+class Team(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """A tenant: whom things belong to."""
+
+    id: str
+    name: str
+    slug: str
+    owner_id: str
+    personal: Annotated[bool, Meta(description="made at registration, for one person")]
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class Member(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """A user in a team."""
+
+    team_id: str
+    user_id: str
+    name: str
+    role: Role
+    joined_at: datetime
+
+
+class NewTeam(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
+    """What a team is made from."""
+
+    name: TeamName
+    slug: Slug | None = None
+
+
+class NewMember(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
+    """Whom to add, by id or by e-mail address (one of the two), and as what."""
+
+    user_id: Id | None = None
+    email: Email | None = None
+    role: Role = "member"
+
+
+class RoleChange(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
+    """What a member is to be from now on."""
+
+    role: Role
+
+
+class TeamCreated(Event, frozen=True, kw_only=True):
+    type = "teams.created"
+
+    team: Team
+
+    def resource(self) -> Resource:
+        return Resource("team", self.team.id)
+
+    def channels(self) -> tuple[str, ...]:
+        return channels.team(self.team.id), channels.user(self.team.owner_id)
+
+    def news(self) -> dict[str, Any]:
+        return {"team": self.team}
+
+    def changes(self) -> dict[str, Change]:
+        return difference(None, self.team)
+
+
+class _MemberEvent(Event, frozen=True, kw_only=True):
+    """News for the team, and for the member in person (who may not be in the team any more)."""
+
+    member: Member
+
+    def resource(self) -> Resource:
+        return Resource("member", self.member.user_id)
+
+    def channels(self) -> tuple[str, ...]:
+        return channels.team(self.team_id), channels.user(self.member.user_id)
+
+    def news(self) -> dict[str, Any]:
+        return {"member": self.member}
+
+
+class MemberAdded(_MemberEvent, frozen=True, kw_only=True):
+    type = "teams.member_added"
+
+    def changes(self) -> dict[str, Change]:
+        return {"role": Change(None, self.member.role)}
+
+
+class MemberRemoved(_MemberEvent, frozen=True, kw_only=True):
+    type = "teams.member_removed"
+
+    def changes(self) -> dict[str, Change]:
+        return {"role": Change(self.member.role, None)}
+
+
+class RoleChanged(_MemberEvent, frozen=True, kw_only=True):
+    type = "teams.role_changed"
+
+    before: Role
+
+    def changes(self) -> dict[str, Change]:
+        return {"role": Change(self.before, self.member.role)}

@@ -1,0 +1,82 @@
+"""Rights: role x permission, in one table, read from the database as it is now and never from a token.
+
+A stranger is told NotFound, in the words used for a thing that does not exist; a member without the right is told
+Forbidden. REST verbs and the websocket gate ask the same functions.
+
+Source: API.md, "Roles".
+"""
+
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta
+
+from domain import db
+from domain.actor import Actor
+from domain.errors import Forbidden, NotFound
+
+Role = Annotated[
+    Literal["owner", "admin", "member", "viewer"], Meta(description="what a member may do: owner > admin > member > viewer")
+]
+
+# The lowest role that has each permission.
+LEAST: Final[dict[str, Role]] = {
+    "inventory:read": "viewer",
+    "dashboard:read": "viewer",
+    "search:read": "viewer",
+    "files:read": "viewer",
+    "analytics:read": "viewer",
+    "team:read": "viewer",
+    "inventory:write": "member",
+    "files:write": "member",
+    "analytics:track": "member",
+    "export:create": "member",
+    "members:manage": "admin",
+    "invites:manage": "admin",
+    "audit:read": "admin",
+    "notifications:send": "admin",
+    "settings:write": "admin",
+    "api_keys:manage": "admin",
+    "team:write": "admin",
+    "billing:manage": "owner",
+    "team:delete": "owner",
+    "team:transfer": "owner",
+    "roles:manage": "owner",
+}
+RANK: Final[dict[Role, int]] = {"viewer": 0, "member": 1, "admin": 2, "owner": 3}
+GRANTS: Final[dict[Role, frozenset[str]]] = {
+    role: frozenset(permission for permission, least in LEAST.items() if rank >= RANK[least])
+    for role, rank in RANK.items()
+}
+
+
+async def role_of(user_id: str | None, team_id: str) -> Role | None:
+    """The role in a team that is not deleted; None for a stranger."""
+    role: Role | None = await db.fetchval(
+        """SELECT m.role FROM team_members m JOIN teams t ON t.id = m.team_id
+           WHERE m.team_id = $1 AND m.user_id = $2 AND t.deleted_at IS NULL""",
+        team_id,
+        user_id,
+    )
+    return role
+
+
+async def require(actor: Actor, team_id: str, permission: str, *, of: str = "team") -> Role:
+    """The caller's role, if it grants the permission. `of` names the thing that a stranger is told does not exist."""
+    role = await role_of(actor.user, team_id)
+    if role is None:
+        raise NotFound.of(of)
+    if permission not in GRANTS[role]:
+        raise Forbidden(f"Your role here is {role}, which may not do this.", permission=permission, role=role)
+    return role
+
+
+async def allows(user_id: str, team_id: str, permission: str | None) -> bool:
+    """Whether the user has the permission now; None asks for no more than membership."""
+    role = await role_of(user_id, team_id)
+    return role is not None and (permission is None or permission in GRANTS[role])
+
+
+def require_rank(own: Role, *others: Role) -> None:
+    """Nobody grants, changes or takes away a role above their own."""
+    if any(RANK[other] > RANK[own] for other in others):
+        raise Forbidden("Nobody grants or takes away more than they have.", code="role_above_own")

@@ -1,0 +1,236 @@
+"""Teams: tenants and who is in them.
+
+Owns    teams, team_members
+Says    teams.created, teams.member_added, teams.member_removed, teams.role_changed
+Rules   a team always has an owner; nobody grants or takes away more than they have.
+"""
+
+import re
+import secrets
+import unicodedata
+
+import asyncpg
+
+from domain import channels, db, ids, pages, streams
+from domain.actor import Actor
+from domain.clock import now
+from domain.errors import Conflict, Invalid, NotFound
+from domain.pages import Page
+from domain.record import record
+from domain.teams import policy
+from domain.teams.model import (
+    Member,
+    MemberAdded,
+    MemberRemoved,
+    NewMember,
+    NewTeam,
+    RoleChange,
+    RoleChanged,
+    Team,
+    TeamCreated,
+)
+from domain.teams.tables import TeamMembers, Teams
+from domain.users import service as users
+from domain.users.model import PublicUser
+
+
+async def create(actor: Actor, new: NewTeam) -> Team:
+    """A team with the caller as its owner. Raises Conflict `slug_taken`."""
+    async with db.transaction():
+        slug = new.slug or _slug(new.name)
+        return await _create(actor, ids.new("team"), name=new.name, slug=slug, personal=False)
+
+
+async def create_personal(actor: Actor, team_id: str, *, name: str) -> Team:
+    """The team that a new account starts with; `team_id` is already in the account's row."""
+    async with db.transaction():
+        return await _create(actor, team_id, name=name, slug=_slug(name), personal=True)
+
+
+async def mine(actor: Actor, *, limit: int, cursor: str | None) -> Page[Team]:
+    """The teams that the caller is in, newest first."""
+    scope = f"teams {actor.user}"
+    before = pages.unseal(cursor, scope=scope)[0] if cursor else None
+    rows = await db.fetch(
+        """SELECT t.* FROM teams t JOIN team_members m ON m.team_id = t.id
+           WHERE m.user_id = $1 AND t.deleted_at IS NULL AND ($2::text IS NULL OR t.id < $2)
+           ORDER BY t.id DESC LIMIT $3""",
+        actor.user,
+        before,
+        limit + 1,
+    )
+    return pages.cut([db.as_struct(Team, row) for row in rows], limit, scope=scope, key=lambda team: [team.id])
+
+
+async def of_user(user_id: str) -> list[str]:
+    """The ids of every team that the user is in: what a connection joins at connect."""
+    rows = await db.fetch(
+        """SELECT m.team_id FROM team_members m JOIN teams t ON t.id = m.team_id
+           WHERE m.user_id = $1 AND t.deleted_at IS NULL ORDER BY m.team_id""",
+        user_id,
+    )
+    return [row["team_id"] for row in rows]
+
+
+async def get(actor: Actor, team_id: str) -> Team:
+    await policy.require(actor, team_id, "team:read")
+    row = await db.fetchrow("SELECT * FROM teams WHERE id = $1", team_id)
+    assert row is not None, "a role in a team needs the team"
+    return db.as_struct(Team, row)
+
+
+async def members(
+    actor: Actor, team_id: str, *, limit: int, cursor: str | None
+) -> tuple[Page[Member], streams.Head]:
+    """Who is in the team, in the order in which they joined, and where the team's channel stood at that moment."""
+    scope = f"members {actor.user} {team_id}"
+    after = pages.unseal(cursor, scope=scope)[0] if cursor else ""
+    await policy.require(actor, team_id, "team:read")
+    async with streams.snapshot(channels.team(team_id)) as position:
+        rows = await db.fetch(
+            """SELECT m.id, m.team_id, m.user_id, u.name, m.role, m.joined_at
+               FROM team_members m JOIN users u ON u.id = m.user_id
+               WHERE m.team_id = $1 AND m.id > $2 ORDER BY m.id LIMIT $3""",
+            team_id,
+            after,
+            limit + 1,
+        )
+    page = pages.cut(rows, limit, scope=scope, key=lambda row: [row["id"]])
+    return Page([db.as_struct(Member, row) for row in page.items], page.next_cursor), position
+
+
+async def add_member(actor: Actor, team_id: str, new: NewMember) -> Member:
+    """Put a user into the team. Raises Conflict `already_a_member`, NotFound for an unknown user."""
+    if (new.user_id is None) == (new.email is None):
+        raise Invalid("Name the user by `userId` or by `email`, one of the two.", code="user_id_or_email")
+    async with db.transaction():
+        await _lock(team_id)
+        own = await policy.require(actor, team_id, "members:manage")
+        policy.require_rank(own, new.role)
+        user = await users.find(user_id=new.user_id, email=new.email)
+        member = await _join(team_id, user, new.role)
+        await record(actor, MemberAdded(team_id=team_id, member=member))
+    return member
+
+
+async def change_role(actor: Actor, team_id: str, user_id: str, change: RoleChange) -> Member:
+    """Raises Conflict `last_owner` where the team would be left without one."""
+    async with db.transaction():
+        await _lock(team_id)
+        own = await policy.require(actor, team_id, "members:manage")
+        before = await _member(team_id, user_id)
+        policy.require_rank(own, before.role, change.role)
+        if before.role == change.role:
+            return before
+        if before.role == "owner":
+            await _keep_an_owner(team_id, without=user_id)
+        await TeamMembers.update({TeamMembers.role: change.role}).where(
+            TeamMembers.team_id == team_id, TeamMembers.user_id == user_id
+        )
+        after = await _member(team_id, user_id)
+        await record(actor, RoleChanged(team_id=team_id, member=after, before=before.role))
+    return after
+
+
+async def remove_member(actor: Actor, team_id: str, user_id: str) -> None:
+    """Take a member out; anyone may leave. Raises Conflict `last_owner`."""
+    async with db.transaction():
+        await _lock(team_id)
+        leaving = user_id == actor.user
+        own = await policy.require(actor, team_id, "team:read" if leaving else "members:manage")
+        member = await _member(team_id, user_id)
+        policy.require_rank(own, member.role)
+        if member.role == "owner":
+            await _keep_an_owner(team_id, without=user_id)
+        await TeamMembers.delete().where(TeamMembers.team_id == team_id, TeamMembers.user_id == user_id)
+        await record(actor, MemberRemoved(team_id=team_id, member=member))
+
+
+async def teammate(actor: Actor, user_id: str) -> PublicUser:
+    """The public face of someone who shares a team with the caller. Raises NotFound for anyone else."""
+    shared = await db.fetchval(
+        """SELECT EXISTS (SELECT FROM team_members a JOIN team_members b USING (team_id) JOIN teams t ON t.id = team_id
+                          WHERE a.user_id = $1 AND b.user_id = $2 AND t.deleted_at IS NULL)""",
+        actor.user,
+        user_id,
+    )
+    if not shared:
+        raise NotFound.of("user")
+    return await users.public(user_id)
+
+
+async def _create(actor: Actor, team_id: str, *, name: str, slug: str, personal: bool) -> Team:
+    at = now()
+    team = Team(
+        id=team_id,
+        name=name,
+        slug=slug,
+        owner_id=actor.user,
+        personal=personal,
+        version=1,
+        created_at=at,
+        updated_at=at,
+    )
+    try:
+        await Teams.insert(
+            Teams(
+                id=team.id,
+                name=team.name,
+                slug=team.slug,
+                owner_id=team.owner_id,
+                personal=personal,
+                created_at=at,
+                updated_at=at,
+            )
+        )
+    except asyncpg.UniqueViolationError as taken:
+        raise Conflict("Another team has this slug.", code="slug_taken") from taken
+    await record(actor, TeamCreated(team_id=team_id, team=team))
+    await _join(team_id, await users.public(actor.user), "owner")
+    return team
+
+
+async def _lock(team_id: str) -> None:
+    """Changes of who is in a team happen one after another."""
+    await db.execute("SELECT FROM teams WHERE id = $1 FOR UPDATE", team_id)
+
+
+async def _join(team_id: str, user: PublicUser, role: policy.Role) -> Member:
+    member = Member(team_id=team_id, user_id=user.id, name=user.name, role=role, joined_at=now())
+    try:
+        await TeamMembers.insert(
+            TeamMembers(
+                id=ids.new("mem"), team_id=team_id, user_id=user.id, role=role, joined_at=member.joined_at
+            )
+        )
+    except asyncpg.UniqueViolationError as already:
+        raise Conflict(f"{user.name} is in this team already.", code="already_a_member") from already
+    return member
+
+
+async def _member(team_id: str, user_id: str) -> Member:
+    row = await db.fetchrow(
+        """SELECT m.team_id, m.user_id, u.name, m.role, m.joined_at
+           FROM team_members m JOIN users u ON u.id = m.user_id WHERE m.team_id = $1 AND m.user_id = $2""",
+        team_id,
+        user_id,
+    )
+    if row is None:
+        raise NotFound.of("member")
+    return db.as_struct(Member, row)
+
+
+async def _keep_an_owner(team_id: str, *, without: str) -> None:
+    others = await TeamMembers.exists().where(
+        TeamMembers.team_id == team_id, TeamMembers.role == "owner", TeamMembers.user_id != without
+    )
+    if not others:
+        raise Conflict("A team always has an owner: make someone else one first.", code="last_owner")
+
+
+def _slug(name: str) -> str:
+    """A readable slug from the name, with a tail that makes a clash unlikely."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40].strip("-")
+    tail = secrets.token_hex(4)
+    return f"{words}-{tail}" if words else f"team-{tail}"

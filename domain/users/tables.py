@@ -1,0 +1,20 @@
+"""Rows of the users slice."""
+
+from piccolo.columns import BigInt, Boolean, Text, Timestamptz
+from piccolo.table import Table
+
+
+class Users(Table, tablename="users"):
+    """`email` is citext and `personal_team_id` a deferred foreign key: migrations/ says so in SQL."""
+
+    id = Text(primary_key=True)
+    email = Text(null=False, unique=True)
+    name = Text(null=False)
+    password_hash = Text(null=True, default=None)
+    email_verified_at = Timestamptz(null=True, default=None)
+    is_staff = Boolean(null=False, default=False)
+    disabled_at = Timestamptz(null=True, default=None)
+    personal_team_id = Text(null=False)
+    version = BigInt(null=False, default=1)
+    created_at = Timestamptz(null=False, default=None)
+    updated_at = Timestamptz(null=False, default=None)
