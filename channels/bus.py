@@ -1,0 +1,197 @@
+"""The bus: Redis pub/sub between processes, as a doorbell. A lost link is never hidden.
+
+What is published is a hint: whoever misses it finds the entry in the log. So publishing never waits, never retries
+and drops what it cannot send; and the reading side says at once when it is cut off (`on_link`), and again when every
+channel is subscribed anew, so that others can look into the log meanwhile (channels/relay.py).
+
+redis-py's own PubSub reconnects in silence, and its listen() may end up subscribed to nothing: the reader here is a
+bare connection that is thrown away at the first error, and asked for a sign of life every second.
+
+On Redis: `maycole:<channel>` carries `<epoch> <offset>\\n<push>`; `maycole:tops` carries heads as JSON.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from channels import protocol
+from domain.streams import Entry, Head
+
+log = logging.getLogger("maycole.bus")
+
+PREFIX: Final = b"maycole:"
+TOPS: Final = b"maycole:tops"
+CONNECT_WITHIN_S: Final = 2.0
+SIGN_OF_LIFE_EVERY_S: Final = 1.0
+SILENT_FOR_S: Final = 2.5
+TRY_AGAIN_AFTER_S: Final = 0.25
+OUTBOX_MAX: Final = 10_000
+AT_ONCE: Final = 256
+
+GONE = (RedisError, OSError, TimeoutError)
+
+
+class Listener(msgspec.Struct):
+    """Who hears the bus: every publication, every announced head, and the link going down and coming up."""
+
+    on_publication: Callable[[str, str, int, bytes], None]
+    on_head: Callable[[Head], None]
+    on_link: Callable[[bool], None]
+
+
+class Bus:
+    """This process's place on the bus. `listening` and `speaking` tell how it fares."""
+
+    def __init__(self, url: str, listener: Listener) -> None:
+        options: dict[str, Any] = {
+            "protocol": 2,
+            "socket_connect_timeout": CONNECT_WITHIN_S,
+            "socket_timeout": CONNECT_WITHIN_S,
+            "retry": Retry(NoBackoff(), 0),
+        }
+        self._listener = listener
+        self._reading = ConnectionPool.from_url(url, **options)
+        self._redis = Redis(
+            connection_pool=BlockingConnectionPool.from_url(url, max_connections=4, timeout=CONNECT_WITHIN_S, **options)
+        )
+        self._wanted: set[bytes] = set()
+        self._confirmed: dict[bytes, asyncio.Future[None]] = {}
+        self._connection: AbstractConnection | None = None
+        self._outbox: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue(OUTBOX_MAX)
+        self.listening = False
+        self.speaking = True
+
+    async def subscribe(self, channel: str) -> None:
+        """Hear this channel from now on. Returns when Redis has confirmed, or at once while the link is down."""
+        name = PREFIX + channel.encode()
+        self._wanted.add(name)
+        if self._connection is None:
+            return
+        confirmed = self._confirmed.get(name)
+        if confirmed is None:
+            confirmed = self._confirmed[name] = asyncio.get_running_loop().create_future()
+            await self._tell(b"SUBSCRIBE", name)
+        await asyncio.wait([confirmed], timeout=SILENT_FOR_S)
+
+    async def unsubscribe(self, channel: str) -> None:
+        name = PREFIX + channel.encode()
+        self._wanted.discard(name)
+        self._confirmed.pop(name, None)
+        await self._tell(b"UNSUBSCRIBE", name)
+
+    def announce(self, entries: Sequence[Entry]) -> None:
+        """Ring for committed entries. Never waits; what does not fit is found in the log."""
+        for entry in entries:
+            body = protocol.push(entry.channel, protocol.publication(entry))
+            self._post(PREFIX + entry.channel.encode(), b"%s %d\n%s" % (entry.epoch.encode(), entry.offset, body))
+
+    def announce_heads(self, heads: Sequence[Head]) -> None:
+        """Say where these channels stand; whoever is behind looks into the log."""
+        self._post(TOPS, msgspec.json.encode(heads))
+
+    async def run_reader(self) -> None:
+        """Listen until cancelled, over as many connections as it takes."""
+        while True:
+            connection = self._reading.make_connection()
+            try:
+                await connection.connect()
+                await self._listen(connection)
+            except GONE as lost:
+                log.warning("the link to Redis is down: %s", lost)
+            finally:
+                self._down()
+                await connection.disconnect(nowait=True)
+            await asyncio.sleep(TRY_AGAIN_AFTER_S)
+
+    async def run_publisher(self) -> None:
+        """Send what is posted, many at a time, until cancelled."""
+        while True:
+            batch = [await self._outbox.get()]
+            while len(batch) < AT_ONCE and not self._outbox.empty():
+                batch.append(self._outbox.get_nowait())
+            try:
+                pipeline = self._redis.pipeline(transaction=False)
+                for name, body in batch:
+                    pipeline.publish(name, body)
+                await pipeline.execute()
+                self.speaking = True
+            except GONE as lost:
+                if self.speaking:
+                    log.warning("cannot publish to Redis: %s", lost)
+                self.speaking = False
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+        await self._redis.connection_pool.disconnect()
+
+    def _post(self, name: bytes, body: bytes) -> None:
+        if not self._outbox.full():
+            self._outbox.put_nowait((name, body))
+
+    async def _listen(self, connection: AbstractConnection) -> None:
+        self._connection = connection
+        loop = asyncio.get_running_loop()
+        again = [TOPS, *self._wanted]
+        for name in again[1:]:
+            self._confirmed[name] = loop.create_future()
+        missing = set(again)
+        for start in range(0, len(again), AT_ONCE):
+            await connection.send_command(b"SUBSCRIBE", *again[start : start + AT_ONCE], check_health=False)
+        asked_at = heard_at = loop.time()
+        while True:
+            message = await connection.read_response(
+                timeout=SIGN_OF_LIFE_EVERY_S, disconnect_on_error=False, disable_decoding=True
+            )
+            if message is not None:
+                heard_at = loop.time()
+                self._heard(message, missing)
+            if not self.listening and not missing:
+                self.listening = True
+                self._listener.on_link(True)
+            if loop.time() - heard_at > SILENT_FOR_S:
+                raise TimeoutError(f"silent for {SILENT_FOR_S} s")
+            if loop.time() - asked_at > SIGN_OF_LIFE_EVERY_S:
+                asked_at = loop.time()
+                await connection.send_command(b"PING", check_health=False)
+
+    def _heard(self, message: Any, missing: set[bytes]) -> None:
+        kind, name = message[0], message[1]
+        if kind == b"message" and name == TOPS:
+            for head in msgspec.json.decode(message[2], type=list[Head]):
+                self._listener.on_head(head)
+        elif kind == b"message":
+            position, _, pushed = message[2].partition(b"\n")
+            epoch, _, offset = position.partition(b" ")
+            self._listener.on_publication(name[len(PREFIX) :].decode(), epoch.decode(), int(offset), pushed)
+        elif kind == b"subscribe":
+            missing.discard(name)
+            confirmed = self._confirmed.get(name)
+            if confirmed is not None and not confirmed.done():
+                confirmed.set_result(None)
+
+    async def _tell(self, *command: bytes) -> None:
+        """A command on the reading connection; if that fails the reader notices and starts over."""
+        if self._connection is None:
+            return
+        try:
+            await self._connection.send_command(*command, check_health=False)
+        except GONE as lost:
+            log.warning("the link to Redis broke while subscribing: %s", lost)
+
+    def _down(self) -> None:
+        self._connection = None
+        waiting, self._confirmed = self._confirmed, {}
+        for confirmed in waiting.values():
+            if not confirmed.done():
+                confirmed.set_result(None)
+        if self.listening:
+            self.listening = False
+            self._listener.on_link(False)

@@ -1,0 +1,72 @@
+"""The gate: who may follow what. Asked at every join, and again when rights change.
+
+It holds no rights of its own: it asks the same functions as the REST verbs (domain/teams/policy.py, domain/auth), of
+the database as it is now. Rights that change are news on the channel of the user whom they concern, which every
+connection of that user follows; `concerns` reads that news.
+"""
+
+from typing import Final, Literal
+
+import msgspec
+
+from channels.protocol import Refused
+from domain import channels
+from domain.teams import policy
+from domain.teams import service as teams
+
+# News after which a connection must ask again what it may follow.
+_CHANGES_RIGHTS: Final = frozenset(
+    {"teams.created", "teams.member_added", "teams.member_removed", "teams.role_changed", "teams.deleted"}
+)
+_ENDS_SESSION: Final = "auth.session_revoked"
+
+
+class _Data(msgspec.Struct):
+    session_id: str = msgspec.field(name="sessionId", default="")
+
+
+class _News(msgspec.Struct):
+    type: str
+    data: _Data
+
+
+class _Publication(msgspec.Struct):
+    data: _News
+
+
+class _Push(msgspec.Struct):
+    pub: _Publication
+
+
+class _Pushed(msgspec.Struct):
+    push: _Push
+
+
+_pushed = msgspec.json.Decoder(_Pushed)
+
+
+async def may_follow(user_id: str, channel: str) -> None:
+    """Raises Refused: 102 for a name that no channel has, 103 in the same words for forbidden and for absent."""
+    parsed = channels.parse(channel)
+    if parsed is None:
+        raise Refused(102)
+    kind, owner_id = parsed
+    allowed = owner_id == user_id if kind.owner == "user" else await policy.allows(user_id, owner_id, kind.permission)
+    if not allowed:
+        raise Refused(103)
+
+
+async def joined_by_server(user_id: str) -> list[str]:
+    """What every connection of this user follows from its connect on: their own channels and their teams'."""
+    own = [channels.user(user_id), channels.notifications(user_id)]
+    return own + [channels.team(team_id) for team_id in await teams.of_user(user_id)]
+
+
+def concerns(pushed: bytes, session_id: str) -> Literal["nothing", "rights", "session"]:
+    """What a push on the `user:` channel means for a connection of this session."""
+    news = _pushed.decode(pushed).push.pub.data
+    if news.type in _CHANGES_RIGHTS:
+        return "rights"
+    if news.type == _ENDS_SESSION and news.data.session_id == session_id:
+        return "session"
+    return "nothing"
