@@ -4,23 +4,23 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 import msgspec
 from litestar import Response
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from msgspec import Meta
 
 from app.pipeline.etag import etag
-from domain.pages import LIMIT_DEFAULT, LIMIT_MAX, Page
+from domain.pages import LIMIT_MAX, Page
 from domain.streams import Head
 
 T = TypeVar("T")
 
 Cursor = Annotated[
-    str | None, Parameter(max_length=1000, description="`nextCursor` of the page before; opaque", required=False)
+    str | None, QueryParameter(max_length=1000, description="`nextCursor` of the page before; opaque")
 ]
-Limit = Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="how many at most", required=False)]
+Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX, description="how many at most")]
 TeamId = Annotated[
-    str | None, Parameter(query="teamId", max_length=40, description="the team; your personal one if left out")
+    str | None,
+    QueryParameter(name="teamId", max_length=40, description="the team; your personal one if left out"),
 ]
-DEFAULT_LIMIT = LIMIT_DEFAULT
 
 
 class Position(msgspec.Struct, frozen=True):

@@ -1,0 +1,130 @@
+"""maycole: the command line.
+
+    maycole up        everything on this machine, no configuration
+    maycole serve     production: your Postgres, your Redis, any number of workers
+    maycole migrate   bring the database to this version's schema
+    maycole demo      two users, a team, items, and a gentle stream of changes
+"""
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+
+import asyncpg
+
+from app import config as configuration
+from app.config import ConfigError
+from app.demo import DemoFailed, demo
+from app.main import NEEDED
+from app.migrate import MigrationFailed, migrate
+from app.server import serve_many
+from app.up import up
+
+WHAT_WENT_WRONG = (ConfigError, MigrationFailed, DemoFailed, asyncpg.PostgresError, OSError)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command. Exits with 0, or with 1 and what is wrong on stderr."""
+    given = _parser().parse_args(arguments)
+    # A terminated process goes the same way as an interrupted one: everything it started is stopped again.
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        given.run(given)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except WHAT_WENT_WRONG as error:
+        print(f"maycole {given.command}: {error or type(error).__name__}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _up(given: argparse.Namespace) -> None:
+    up(configuration.read(), say=_say)
+
+
+def _serve(given: argparse.Namespace) -> None:
+    config = configuration.read(need=NEEDED)
+    serve_many(config, workers=given.workers, say=_say)
+
+
+def _migrate(given: argparse.Namespace) -> None:
+    config = configuration.read(need=("DATABASE_URL",))
+    assert config.database_url is not None, "it was needed"
+    asyncio.run(migrate(config.database_url))
+    _say("the database has this version's schema")
+
+
+def _demo(given: argparse.Namespace) -> None:
+    config = configuration.read()
+    url = given.url or config.public_url or f"http://{config.host}:{config.port}"
+    demo(url, every_s=given.every, changes=given.changes, say=_say)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _as_interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="maycole",
+        description="A real-time, websocket-first application server.",
+        epilog="Every command has its own --help. Settings are environment variables; a wrong one is named.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: object, line: str, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name, help=line, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        added.set_defaults(run=run)
+        return added
+
+    command("up", _up, "start everything on this machine, with nothing to configure", _UP)
+    serve = command("serve", _serve, "serve in production, on your own Postgres and Redis", _SERVE)
+    serve.add_argument("--workers", type=int, default=1, metavar="N", help="processes to serve with (default: 1)")
+    command("migrate", _migrate, "bring the database to this version's schema", _MIGRATE)
+    demo_ = command("demo", _demo, "two users, a team, items, and a gentle stream of changes", _DEMO)
+    demo_.add_argument("--url", help="the server (default: PUBLIC_URL, or HOST and PORT)")
+    demo_.add_argument("--every", type=float, default=1.0, metavar="S", help="seconds between changes (default: 1)")
+    demo_.add_argument("--changes", type=int, metavar="N", help="stop after N changes (default: go on until stopped)")
+    return parser
+
+
+_UP = """\
+Starts Maycole with its own Postgres and Redis (Valkey), migrates the database, and serves until Ctrl-C, which stops
+everything it started. Data, secrets and logs are kept in one directory, so a restart goes on where it was.
+
+  HOST, PORT          where to serve (default 127.0.0.1:8000; port 0 takes a free one)
+  MAYCOLE_DATA_DIR    where everything is kept (default .maycole in this directory)
+  DATABASE_URL        use this Postgres instead of starting one
+  REDIS_URL           use this Redis instead of starting one
+  JWT_SECRET          sign tokens with this instead of the secret kept in the data directory
+  ALLOWED_ORIGINS     pages that may use the API and the websocket (default: the server's own address)
+  LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
+"""
+_SERVE = """\
+Serves on your own Postgres and Redis; run `maycole migrate` first. Any number of machines may run it side by side.
+
+  DATABASE_URL        required, such as postgresql://user:password@host/maycole
+  REDIS_URL           required, such as redis://host:6379
+  JWT_SECRET          required, at least 32 random bytes (openssl rand -hex 32)
+  JWT_SECRET_PREVIOUS the secret before, while its tokens are still around
+  HOST, PORT          where to serve (default 127.0.0.1:8000)
+  ALLOWED_ORIGINS     comma separated, exact: https://app.example,https://admin.example
+  LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
+"""
+_MIGRATE = """\
+Runs the migrations that have not run yet and makes the coming partitions. Harmless to repeat, and to run from several
+machines at once: one works, the others wait.
+
+  DATABASE_URL        required
+"""
+_DEMO = """\
+Registers two users with a running server, makes a team and some items, and changes their stock until stopped. Prints
+what to type to follow along.
+"""

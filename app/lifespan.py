@@ -1,0 +1,105 @@
+"""What opens, in which order, and what runs in the background. A background task that dies takes the process with it.
+
+Order: database pool, keys, the listeners of the log, the relay's tasks; and back again.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from litestar import Litestar
+
+from app.config import Config
+from app.pipeline import positions
+from channels.endpoint import Live
+from channels.relay import Relay
+from channels.sweeper import Sweeper
+from domain import db, keys, streams
+from domain.audit_logs import service as audit_logs
+
+log = logging.getLogger("maycole.lifespan")
+
+ROLL_EVERY_S: Final = 3600.0
+TRY_AGAIN_AFTER_S: Final = 30.0
+
+
+class Process:
+    """What this process is made of while it runs: kept in `app.state.process`."""
+
+    def __init__(self, config: Config) -> None:
+        assert config.database_url is not None, "the shell checks what is needed (app/config.py)"
+        assert config.redis_url is not None, "the shell checks what is needed (app/config.py)"
+        self.relay = Relay(config.redis_url)
+        self.sweeper = Sweeper(config.database_url, self.relay.bus)
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.died: str | None = None
+        self._stopping = False
+
+    def start(self) -> None:
+        self._supervise("the bus reader", self.relay.bus.run_reader)
+        self._supervise("the bus publisher", self.relay.bus.run_publisher)
+        self._supervise("the relay", self.relay.run)
+        self._supervise("the sweeper", self.sweeper.run)
+        self._supervise("the partition keeper", _roll_partitions)
+
+    async def stop(self) -> None:
+        self._stopping = True
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.relay.bus.close()
+
+    def _supervise(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        async def run() -> None:
+            await work()
+
+        task = asyncio.create_task(run(), name=name)
+        self.tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if self._stopping:
+            return
+        # Serving on without it would be a lie: to die is seen, restarted and mended.
+        self.died = task.get_name()
+        error = None if task.cancelled() else task.exception()
+        log.critical("%s died: this process stops", self.died, exc_info=error)
+        signal.raise_signal(signal.SIGTERM)
+
+
+@asynccontextmanager
+async def lifespan(app: Litestar) -> AsyncIterator[None]:
+    """From the first connection to the last."""
+    config: Config = app.state.config
+    assert config.database_url is not None, "the shell checks what is needed (app/config.py)"
+    assert config.jwt_secret is not None, "the shell checks what is needed (app/config.py)"
+    keys.install(config.jwt_secret, config.jwt_secret_previous)
+    await db.open_pool(config.database_url)
+    process = Process(config)
+    app.state.process = process
+    app.state.live = Live(process.relay, frozenset(config.allowed_origins))
+    heard = [process.relay.announce, positions.collect]
+    streams.listeners.extend(heard)
+    process.start()
+    try:
+        yield
+    finally:
+        for listener in heard:
+            streams.listeners.remove(listener)
+        await process.stop()
+        await db.close_pool()
+
+
+async def _roll_partitions() -> None:
+    while True:
+        try:
+            await streams.roll_partitions()
+            await audit_logs.roll_partitions()
+            wait = ROLL_EVERY_S
+        except db.UNREACHABLE as error:
+            log.warning("cannot roll partitions now: %s", error)
+            wait = TRY_AGAIN_AFTER_S
+        await asyncio.sleep(wait)

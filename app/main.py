@@ -1,0 +1,74 @@
+"""create_app(): read this first.
+
+A request passes app/pipeline/ (one file a step), one method in app/api/, and one verb in domain/. A committed change
+goes from domain/record.py to the log, and from there through channels/ to every open screen that may see it.
+"""
+
+import logging
+
+from litestar import Litestar
+from litestar.config.cors import CORSConfig
+from litestar.di import Provide
+
+from app import config as configuration
+from app.api import docs
+from app.api.audit_logs import AuditLogsController
+from app.api.auth import AuthController
+from app.api.inventory import InventoryController
+from app.api.system import SystemController
+from app.api.teams import TeamsController
+from app.api.users import UsersController
+from app.config import Config
+from app.lifespan import lifespan
+from app.pipeline import body, positions
+from app.pipeline.errors import HANDLERS
+from app.pipeline.etag import provide_if_version
+from app.pipeline.identity import provide_actor, provide_caller
+from app.pipeline.stamp import stamp
+from channels.endpoint import connection_websocket
+from litestar import Request
+from litestar.datastructures import State
+from typing import Any
+
+NEEDED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET")
+EXPOSED = ["ETag", "Location", "Retry-After", "X-Request-Id", "X-Stream-Position"]
+
+
+def create_app(config: Config | None = None) -> Litestar:
+    """The ASGI application. Without a config it is read from the environment, which must have all of NEEDED."""
+    config = config or configuration.read(need=NEEDED)
+    logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    return Litestar(
+        route_handlers=[
+            AuthController,
+            UsersController,
+            TeamsController,
+            InventoryController,
+            AuditLogsController,
+            SystemController,
+            connection_websocket,
+            docs.files,
+        ],
+        request_class=body.HardenedRequest,
+        request_max_body_size=body.BODY_BYTES_MAX,
+        before_request=_before,
+        before_send=[stamp],
+        dependencies={
+            "actor": Provide(provide_actor),
+            "caller": Provide(provide_caller),
+            "if_version": Provide(provide_if_version),
+        },
+        exception_handlers=HANDLERS,
+        cors_config=CORSConfig(
+            allow_origins=list(config.allowed_origins), allow_credentials=True, expose_headers=EXPOSED
+        ),
+        openapi_config=docs.openapi(),
+        lifespan=[lifespan],
+        state=State({"config": config}),
+        logging_config=None,
+    )
+
+
+async def _before(request: Request[Any, Any, Any]) -> None:
+    positions.begin(request)
+    await body.refuse_nul(request)

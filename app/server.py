@@ -1,0 +1,77 @@
+"""The server around the application: uvicorn with our websocket engine, and a bound on everything."""
+
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from app.config import Config
+from channels.protocol import FRAME_BYTES_MAX
+from channels.wire import LiveProtocol
+
+GRACE_S: Final = 10
+BACKLOG: Final = 2048
+SETTINGS: Final[dict[str, Any]] = {
+    "http": "httptools",
+    "loop": "uvloop",
+    "ws": LiveProtocol,
+    "ws_max_size": FRAME_BYTES_MAX,
+    # The protocol has pings of its own, and compression costs more than it saves on frames this small.
+    "ws_ping_interval": None,
+    "ws_per_message_deflate": False,
+    "timeout_graceful_shutdown": GRACE_S,
+    "timeout_keep_alive": 30,
+    "access_log": False,
+    "log_config": None,
+    "server_header": False,
+    # A client's address is the socket's; proxies are believed by our own rule (TRUSTED_PROXIES), not by uvicorn's.
+    "proxy_headers": False,
+    "lifespan": "on",
+}
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which says when it serves."""
+
+    def __init__(self, app: Any, *, on_started: Callable[[], None] = lambda: None) -> None:
+        super().__init__(uvicorn.Config(app, **SETTINGS))
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._on_started()
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises OSError, saying who may be in the way."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise OSError(f"cannot listen on {host}:{port} ({error.strerror}): set PORT to another one") from error
+    listener.listen(BACKLOG)
+    listener.set_inheritable(True)
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    """The URL that reaches a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def serve_many(config: Config, *, workers: int, say: Callable[[str], None]) -> None:
+    """Serve until stopped, with this many processes. Each reads its own configuration from the environment."""
+    with listening(config.host, config.port) as listener:
+        say(f"listening on {address(listener)}")
+        served = uvicorn.Config("app.main:create_app", factory=True, workers=workers, **SETTINGS)
+        if workers > 1:
+            Multiprocess(served, sockets=[listener]).run()
+        else:
+            uvicorn.Server(served).run(sockets=[listener])

@@ -1,0 +1,95 @@
+"""`maycole up`: everything on this machine, with nothing to configure.
+
+What is not given by the environment is brought along: Postgres, Redis, a secret. It is all kept in the data
+directory, so tokens and data outlive a restart; Ctrl-C stops everything that was started.
+"""
+
+import asyncio
+import secrets
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from app.api import docs
+from app.config import Config
+from app.embedded import Embedded
+from app.main import create_app
+from app.migrate import migrate
+from app.server import Server, address, listening
+
+Say = Callable[[str], None]
+
+LOOK_EVERY_S = 0.5
+
+
+class Stopped(OSError):
+    """It stopped although nobody asked it to."""
+
+
+def up(config: Config, *, say: Say) -> None:
+    """Start, serve until stopped, stop. Raises EmbeddedError, MigrationFailed, Stopped, OSError."""
+    with (
+        Embedded(config.data_dir, postgres=config.database_url is None, redis=config.redis_url is None, say=say) as servers,
+        listening(config.host, config.port) as listener,
+    ):
+        own = address(listener)
+        config = msgspec.structs.replace(
+            config,
+            database_url=config.database_url or servers.database_url,
+            redis_url=config.redis_url or servers.redis_url,
+            jwt_secret=config.jwt_secret or kept_secret(config.data_dir / "jwt-secret"),
+            allowed_origins=config.allowed_origins or (own, own.replace("127.0.0.1", "localhost")),
+        )
+        assert config.database_url is not None, "given, or started just now"
+        say("database: migrating")
+        asyncio.run(migrate(config.database_url))
+        _serve(config, servers, listener, say)
+    say("stopped, and everything that was started with it")
+
+
+def kept_secret(path: Path) -> str:
+    """The secret in this file, which is made, readable by its owner only, when it is not there yet."""
+    if not path.exists():
+        draft = path.with_suffix(".new")
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(48))
+        draft.rename(path)
+    return path.read_text().strip()
+
+
+def _serve(config: Config, servers: Embedded, listener: socket.socket, say: Say) -> None:
+    url = address(listener)
+
+    def started() -> None:
+        say(f"\nMaycole serves on {url}")
+        say(f"  the API, to read and to try:  {url}{docs.PATH}")
+        say(f"  live updates:                 {url.replace('http', 'ws', 1)}/connection/websocket")
+        say("  to stop:                      Ctrl-C")
+
+    app = create_app(config)
+    server = Server(app, on_started=started)
+    ended: list[str] = []
+
+    async def watch() -> None:
+        while not (said := servers.dead()):
+            await asyncio.sleep(LOOK_EVERY_S)
+        ended.append(said)
+        server.should_exit = True
+
+    async def serve() -> None:
+        watching = asyncio.create_task(watch())
+        await server.serve(sockets=[listener])
+        watching.cancel()
+
+    try:
+        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+            runner.run(serve())
+    except KeyboardInterrupt:
+        # uvicorn has shut down in good order and passes the signal on.
+        say("stopping")
+    if ended:
+        raise Stopped(ended[0])
+    if not server.started or app.state.process.died:
+        raise Stopped("the log above says why")
