@@ -1,9 +1,9 @@
 """maycole: the command line.
 
-    maycole up        everything on this machine, no configuration
-    maycole serve     production: your Postgres, your Redis, any number of workers
-    maycole migrate   bring the database to this version's schema
-    maycole demo      two users, a team, items, and a gentle stream of changes
+maycole up        everything on this machine, no configuration
+maycole serve     production: your Postgres, your Redis, any number of workers
+maycole migrate   bring the database to this version's schema
+maycole demo      two users, a team, items, and a gentle stream of changes
 """
 
 import argparse
@@ -86,18 +86,25 @@ def _parser() -> argparse.ArgumentParser:
 
     command("up", _up, "start everything on this machine, with nothing to configure", _UP)
     serve = command("serve", _serve, "serve in production, on your own Postgres and Redis", _SERVE)
-    serve.add_argument("--workers", type=int, default=1, metavar="N", help="processes to serve with (default: 1)")
+    serve.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes to serve with (default: 1)"
+    )
     command("migrate", _migrate, "bring the database to this version's schema", _MIGRATE)
     demo_ = command("demo", _demo, "two users, a team, items, and a gentle stream of changes", _DEMO)
     demo_.add_argument("--url", help="the server (default: PUBLIC_URL, or HOST and PORT)")
-    demo_.add_argument("--every", type=float, default=1.0, metavar="S", help="seconds between changes (default: 1)")
-    demo_.add_argument("--changes", type=int, metavar="N", help="stop after N changes (default: go on until stopped)")
+    demo_.add_argument(
+        "--every", type=float, default=1.0, metavar="S", help="seconds between changes (default: 1)"
+    )
+    demo_.add_argument(
+        "--changes", type=int, metavar="N", help="stop after N changes (default: go on until stopped)"
+    )
     return parser
 
 
 _UP = """\
-Starts Maycole with its own Postgres and Redis (Valkey), migrates the database, and serves until Ctrl-C, which stops
-everything it started. Data, secrets and logs are kept in one directory, so a restart goes on where it was.
+Starts Maycole with its own Postgres and Redis (Valkey), migrates the database, and serves until Ctrl-C, which
+stops everything it started. Data, secrets and logs are kept in one directory, so a restart goes on where it
+was.
 
   HOST, PORT          where to serve (default 127.0.0.1:8000; port 0 takes a free one)
   MAYCOLE_DATA_DIR    where everything is kept (default .maycole in this directory)
@@ -108,7 +115,8 @@ everything it started. Data, secrets and logs are kept in one directory, so a re
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
 """
 _SERVE = """\
-Serves on your own Postgres and Redis; run `maycole migrate` first. Any number of machines may run it side by side.
+Serves on your own Postgres and Redis; run `maycole migrate` first. Any number of machines may run it side by
+side.
 
   DATABASE_URL        required, such as postgresql://user:password@host/maycole
   REDIS_URL           required, such as redis://host:6379
@@ -119,12 +127,12 @@ Serves on your own Postgres and Redis; run `maycole migrate` first. Any number o
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
 """
 _MIGRATE = """\
-Runs the migrations that have not run yet and makes the coming partitions. Harmless to repeat, and to run from several
-machines at once: one works, the others wait.
+Runs the migrations that have not run yet and makes the coming partitions. Harmless to repeat, and to run from
+several machines at once: one works, the others wait.
 
   DATABASE_URL        required
 """
 _DEMO = """\
-Registers two users with a running server, makes a team and some items, and changes their stock until stopped. Prints
-what to type to follow along.
+Registers two users with a running server, makes a team and some items, and changes their stock until stopped.
+Prints what to type to follow along.
 """

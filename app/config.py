@@ -21,8 +21,8 @@ class ConfigError(Exception):
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """How this process is set up.
 
-    `port` 0 takes a free one. `allowed_origins` are exact, such as `https://app.example`; they hold for CORS and for
-    websockets. `public_url` is where people reach the server.
+    `port` 0 takes a free one. `allowed_origins` are exact, such as `https://app.example`; they hold for CORS
+    and for websockets. `public_url` is where people reach the server.
     """
 
     database_url: str | None = None
@@ -38,7 +38,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()) -> Config:
-    """The configuration. `need` names the variables that must be set. Raises ConfigError naming all that is wrong."""
+    """The configuration.
+
+    `need` names the variables that must be set. Raises ConfigError naming all that is wrong.
+    """
     env = {name: value for name, value in (os.environ if environ is None else environ).items() if value != ""}
     wrong = [f"{name} is not set: {_WHAT[name]}" for name in need if name not in env]
     secrets = [env.get("JWT_SECRET"), env.get("JWT_SECRET_PREVIOUS")]
@@ -54,7 +57,11 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         if name in env and urlsplit(env[name]).scheme not in schemes:
             wrong.append(f"{name} must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
     origins = tuple(origin.strip() for origin in env.get("ALLOWED_ORIGINS", "").split(",") if origin.strip())
-    wrong += [f"ALLOWED_ORIGINS has {origin!r}: use scheme://host[:port]" for origin in origins if not _is_origin(origin)]
+    wrong += [
+        f"ALLOWED_ORIGINS has {origin!r}: use scheme://host[:port]"
+        for origin in origins
+        if not _is_origin(origin)
+    ]
     if wrong:
         raise ConfigError("\n".join(wrong))
     return Config(
@@ -90,4 +97,8 @@ _SCHEMES = {
 
 def _is_origin(text: str) -> bool:
     parts = urlsplit(text)
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and text == f"{parts.scheme}://{parts.netloc}"
+    return (
+        parts.scheme in ("http", "https")
+        and bool(parts.hostname)
+        and text == f"{parts.scheme}://{parts.netloc}"
+    )

@@ -1,4 +1,6 @@
-"""`maycole demo`: two users, a team, items, and a gentle stream of changes, over the public API like any client."""
+"""`maycole demo`: two users, a team, items, and a gentle stream of changes, over the public API like any
+client.
+"""
 
 import json
 import random
@@ -21,7 +23,10 @@ class DemoFailed(Exception):
 
 
 def demo(url: str, *, every_s: float, changes: int | None, say: Say) -> None:
-    """Set the scene on the server at `url` and change stock until stopped (or for so many changes). Raises DemoFailed."""
+    """Set the scene on the server at `url` and change stock until stopped (or for so many changes).
+
+    Raises DemoFailed.
+    """
     run = secrets.token_hex(3)
     ann = _call(url, "POST", "/api/auth/register", _person("Ann", run))["data"]
     bob = _call(url, "POST", "/api/auth/register", _person("Bob", run))["data"]
@@ -29,7 +34,9 @@ def demo(url: str, *, every_s: float, changes: int | None, say: Say) -> None:
     team = _call(url, "POST", "/api/teams", {"name": "Coffee corner"}, token)["teamId"]
     _call(url, "POST", f"/api/teams/{team}/members", {"email": bob["user"]["email"], "role": "viewer"}, token)
     items = [
-        _call(url, "POST", "/api/inventory", {"name": name, "quantity": 100, "teamId": team}, token)["data"]["id"]
+        _call(url, "POST", "/api/inventory", {"name": name, "quantity": 100, "teamId": team}, token)["data"][
+            "id"
+        ]
         for name in ITEMS
     ]
     say(f"Ann   {ann['user']['email']}, owner of the team   password: {PASSWORD}")
@@ -49,7 +56,8 @@ def _change_stock(
             refresh_at = time.monotonic() + ann["expiresIn"] / 2
         delta = random.choice((-3, -2, -1, 1, 2, 3))  # noqa: S311 - a demonstration
         body = {"delta": delta, "reason": "sold" if delta < 0 else "delivered"}
-        item = _call(url, "POST", f"/api/inventory/{random.choice(items)}/adjust", body, ann["accessToken"])["data"]  # noqa: S311
+        path = f"/api/inventory/{random.choice(items)}/adjust"  # noqa: S311 - a demonstration
+        item = _call(url, "POST", path, body, ann["accessToken"])["data"]
         say(f"{item['name']:<14} {delta:+d} -> {item['quantity']}")
         made += 1
         time.sleep(every_s)
@@ -68,5 +76,7 @@ def _call(url: str, method: str, path: str, body: dict[str, Any], token: str | N
     except urllib.error.HTTPError as refused:
         raise DemoFailed(f"{method} {path} answered {refused.code}: {refused.read().decode()}") from refused
     except urllib.error.URLError as unreachable:
-        raise DemoFailed(f"no server at {url} ({unreachable.reason}): start one with `maycole up`") from unreachable
+        raise DemoFailed(
+            f"no server at {url} ({unreachable.reason}): start one with `maycole up`"
+        ) from unreachable
     return decoded

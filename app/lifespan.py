@@ -1,4 +1,5 @@
-"""What opens, in which order, and what runs in the background. A background task that dies takes the process with it.
+"""What opens, in which order, and what runs in the background. A background task that dies takes the process
+with it.
 
 Order: database pool, keys, the listeners of the log, the relay's tasks; and back again.
 """

@@ -1,13 +1,16 @@
 """create_app(): read this first.
 
-A request passes app/pipeline/ (one file a step), one method in app/api/, and one verb in domain/. A committed change
-goes from domain/record.py to the log, and from there through channels/ to every open screen that may see it.
+A request passes app/pipeline/ (one file a step), one method in app/api/, and one verb in domain/. A committed
+change goes from domain/record.py to the log, and from there through channels/ to every open screen that may
+see it.
 """
 
 import logging
+from typing import Any
 
-from litestar import Litestar
+from litestar import Litestar, Request
 from litestar.config.cors import CORSConfig
+from litestar.datastructures import State
 from litestar.di import Provide
 
 from app import config as configuration
@@ -26,16 +29,16 @@ from app.pipeline.etag import provide_if_version
 from app.pipeline.identity import provide_actor, provide_caller
 from app.pipeline.stamp import stamp
 from channels.endpoint import connection_websocket
-from litestar import Request
-from litestar.datastructures import State
-from typing import Any
 
 NEEDED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET")
 EXPOSED = ["ETag", "Location", "Retry-After", "X-Request-Id", "X-Stream-Position"]
 
 
 def create_app(config: Config | None = None) -> Litestar:
-    """The ASGI application. Without a config it is read from the environment, which must have all of NEEDED."""
+    """The ASGI application.
+
+    Without a config it is read from the environment, which must have all of NEEDED.
+    """
     config = config or configuration.read(need=NEEDED)
     logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     return Litestar(

@@ -26,7 +26,8 @@ SETTINGS: Final[dict[str, Any]] = {
     "access_log": False,
     "log_config": None,
     "server_header": False,
-    # A client's address is the socket's; proxies are believed by our own rule (TRUSTED_PROXIES), not by uvicorn's.
+    # A client's address is the socket's; proxies are believed by our own rule (TRUSTED_PROXIES), not by
+    # uvicorn's.
     "proxy_headers": False,
     "lifespan": "on",
 }
@@ -54,7 +55,9 @@ def listening(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise OSError(f"cannot listen on {host}:{port} ({error.strerror}): set PORT to another one") from error
+        raise OSError(
+            f"cannot listen on {host}:{port} ({error.strerror}): set PORT to another one"
+        ) from error
     listener.listen(BACKLOG)
     listener.set_inheritable(True)
     return listener
@@ -67,7 +70,10 @@ def address(listener: socket.socket) -> str:
 
 
 def serve_many(config: Config, *, workers: int, say: Callable[[str], None]) -> None:
-    """Serve until stopped, with this many processes. Each reads its own configuration from the environment."""
+    """Serve until stopped, with this many processes.
+
+    Each reads its own configuration from the environment.
+    """
     with listening(config.host, config.port) as listener:
         say(f"listening on {address(listener)}")
         served = uvicorn.Config("app.main:create_app", factory=True, workers=workers, **SETTINGS)

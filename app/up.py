@@ -31,7 +31,9 @@ class Stopped(OSError):
 def up(config: Config, *, say: Say) -> None:
     """Start, serve until stopped, stop. Raises EmbeddedError, MigrationFailed, Stopped, OSError."""
     with (
-        Embedded(config.data_dir, postgres=config.database_url is None, redis=config.redis_url is None, say=say) as servers,
+        Embedded(
+            config.data_dir, postgres=config.database_url is None, redis=config.redis_url is None, say=say
+        ) as servers,
         listening(config.host, config.port) as listener,
     ):
         own = address(listener)

@@ -1,11 +1,12 @@
 """The bus: Redis pub/sub between processes, as a doorbell. A lost link is never hidden.
 
-What is published is a hint: whoever misses it finds the entry in the log. So publishing never waits, never retries
-and drops what it cannot send; and the reading side says at once when it is cut off (`on_link`), and again when every
-channel is subscribed anew, so that others can look into the log meanwhile (channels/relay.py).
+What is published is a hint: whoever misses it finds the entry in the log. So publishing never waits, never
+retries and drops what it cannot send; and the reading side says at once when it is cut off (`on_link`), and
+again when every channel is subscribed anew, so that others can look into the log meanwhile
+(channels/relay.py).
 
-redis-py's own PubSub reconnects in silence, and its listen() may end up subscribed to nothing: the reader here is a
-bare connection that is thrown away at the first error, and asked for a sign of life every second.
+redis-py's own PubSub reconnects in silence, and its listen() may end up subscribed to nothing: the reader
+here is a bare connection that is thrown away at the first error, and asked for a sign of life every second.
 
 On Redis: `maycole:<channel>` carries `<epoch> <offset>\\n<push>`; `maycole:tops` carries heads as JSON.
 """
@@ -60,7 +61,9 @@ class Bus:
         self._listener = listener
         self._reading = ConnectionPool.from_url(url, **options)
         self._redis = Redis(
-            connection_pool=BlockingConnectionPool.from_url(url, max_connections=4, timeout=CONNECT_WITHIN_S, **options)
+            connection_pool=BlockingConnectionPool.from_url(
+                url, max_connections=4, timeout=CONNECT_WITHIN_S, **options
+            )
         )
         self._wanted: set[bytes] = set()
         self._confirmed: dict[bytes, asyncio.Future[None]] = {}
@@ -70,7 +73,10 @@ class Bus:
         self.speaking = True
 
     async def subscribe(self, channel: str) -> None:
-        """Hear this channel from now on. Returns when Redis has confirmed, or at once while the link is down."""
+        """Hear this channel from now on.
+
+        Returns when Redis has confirmed, or at once while the link is down.
+        """
         name = PREFIX + channel.encode()
         self._wanted.add(name)
         if self._connection is None:
@@ -91,7 +97,9 @@ class Bus:
         """Ring for committed entries. Never waits; what does not fit is found in the log."""
         for entry in entries:
             body = protocol.push(entry.channel, protocol.publication(entry))
-            self._post(PREFIX + entry.channel.encode(), b"%s %d\n%s" % (entry.epoch.encode(), entry.offset, body))
+            self._post(
+                PREFIX + entry.channel.encode(), b"%s %d\n%s" % (entry.epoch.encode(), entry.offset, body)
+            )
 
     def announce_heads(self, heads: Sequence[Head]) -> None:
         """Say where these channels stand; whoever is behind looks into the log."""
@@ -100,9 +108,9 @@ class Bus:
     async def run_reader(self) -> None:
         """Listen until cancelled, over as many connections as it takes."""
         while True:
-            connection = self._reading.make_connection()
+            connection: AbstractConnection = self._reading.make_connection()  # type: ignore[no-untyped-call]  # redis-py
             try:
-                await connection.connect()
+                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
                 await self._listen(connection)
             except GONE as lost:
                 log.warning("the link to Redis is down: %s", lost)

@@ -1,10 +1,11 @@
 """One client: what it follows and from where on, its bounded buffer, its catch-up.
 
 Promises
-  - A channel's publications reach the client in order and once, beginning right after the position in the answer to
-    its subscribe (or the position it recovered from); where that is impossible it is told so.
-  - A client that does not keep up is skipped, and served from the log at its own position once it has drained. One
-    that stays behind for BEHIND_FOR_S, or has BUFFER_BYTES_MAX waiting, is closed with 3008 and recovers on return.
+  - A channel's publications reach the client in order and once, beginning right after the position in the
+    answer to its subscribe (or the position it recovered from); where that is impossible it is told so.
+  - A client that does not keep up is skipped, and served from the log at its own position once it has
+    drained. One that stays behind for BEHIND_FOR_S, or has BUFFER_BYTES_MAX waiting, is closed with 3008 and
+    recovers on return.
   - Rights are asked at every join and again when they change; a session that ends takes its sockets with it.
 
 Commands of one connection are carried out one after another.
@@ -147,7 +148,8 @@ class Connection:
             for frame in held:
                 self.write(frame)
         self._timer.cancel()
-        # The first ping comes at a random moment, so that a thousand that came together are not pinged together.
+        # The first ping comes at a random moment, so that a thousand that came together are not pinged
+        # together.
         self._timer = self._loop.call_later(PING_EVERY_S * random.uniform(0.5, 1), self._ping)  # noqa: S311 - no secret
         # Rights may have changed between asking and joining.
         self._do(self._recheck())
@@ -204,7 +206,10 @@ class Connection:
         answer_to: int | None = None,
         or_refuse: bool = False,
     ) -> Result:
-        """Follow a channel. The answer, where one is due, is written in the same turn in which the feed lets us in."""
+        """Follow a channel.
+
+        The answer, where one is due, is written in the same turn in which the feed lets us in.
+        """
         async with self._relay.following(channel) as feed:
             missed = await self._missed(feed, since) if since is not None else None
             if since is not None and missed is None and or_refuse:
@@ -221,7 +226,9 @@ class Connection:
             if since is not None and missed is not None:
                 result.recovered = True
                 result.offset = since.offset
-                result.publications = [msgspec.Raw(protocol.publication_of(channel, pushed)) for pushed in missed]
+                result.publications = [
+                    msgspec.Raw(protocol.publication_of(channel, pushed)) for pushed in missed
+                ]
             if not self._gone:
                 self.subscriptions[channel] = Subscription(feed, by_server=by_server)
                 if answer_to is not None:
@@ -232,7 +239,9 @@ class Connection:
         return result
 
     async def _missed(self, feed: Feed, since: Since) -> list[bytes] | None:
-        """All pushes after a position, up to `feed.last` at the time of return; None where that cannot be told."""
+        """All pushes after a position, up to `feed.last` at the time of return; None where that cannot be
+        told.
+        """
         if since.offset > feed.last or (since.epoch and since.epoch != feed.epoch):
             await self._relay.refresh(feed)
         if since.epoch and since.epoch != feed.epoch:
@@ -249,15 +258,20 @@ class Connection:
 
     def _leave(self, channel: str) -> None:
         subscription = self.subscriptions.pop(channel, None)
-        if subscription is not None:
-            subscription.feed.followers.pop(self, None)
-            self._relay.let_go(subscription.feed)
+        if subscription is None:
+            return
+        subscription.feed.followers.pop(self, None)
+        if subscription.served is not None:
+            subscription.feed.pins -= 1
+        self._relay.let_go(subscription.feed)
 
     # As a follower
 
     def fell_behind(self, channel: str, offset: int) -> None:
         subscription = self.subscriptions.get(channel)
         if subscription is not None:
+            # The feed must not close while we are out of it.
+            subscription.feed.pins += 1
             subscription.served = offset
 
     def lost(self, channel: str) -> None:
@@ -298,9 +312,10 @@ class Connection:
     async def _catch_up(self, channel: str, subscription: Subscription) -> None:
         """Go on where we fell behind, from the log, until we are level with the feed or behind again."""
         feed = subscription.feed
-        while not self.behind and subscription.served is not None and self.subscriptions.get(channel) is subscription:
+        while subscription.served is not None and self._may_write(channel, subscription):
             if subscription.served == feed.last:
                 subscription.served = None
+                feed.pins -= 1
                 self._relay.hub.flush(feed)
                 self._relay.hub.follow(feed, self)
                 return
@@ -311,10 +326,13 @@ class Connection:
                 self.lost(channel)
                 return
             for frame, count in protocol.frames(pushes):
-                if self.behind:
+                if not self._may_write(channel, subscription):
                     return
                 self.write(frame)
                 subscription.served += count
+
+    def _may_write(self, channel: str, subscription: Subscription) -> bool:
+        return not self.behind and self.subscriptions.get(channel) is subscription
 
     # Rights
 

@@ -1,7 +1,7 @@
 """/connection/websocket: where clients come in.
 
-The Origin is checked during the handshake, by an exact list: CORS does not protect websockets. A client that sends
-no Origin is no browser, and needs a token all the same.
+The Origin is checked during the handshake, by an exact list: CORS does not protect websockets. A client that
+sends no Origin is no browser, and needs a token all the same.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """The gate: who may follow what. Asked at every join, and again when rights change.
 
-It holds no rights of its own: it asks the same functions as the REST verbs (domain/teams/policy.py, domain/auth), of
-the database as it is now. Rights that change are news on the channel of the user whom they concern, which every
-connection of that user follows; `concerns` reads that news.
+It holds no rights of its own: it asks the same functions as the REST verbs (domain/teams/policy.py,
+domain/auth), of the database as it is now. Rights that change are news on the channel of the user whom they
+concern, which every connection of that user follows; `concerns` reads that news.
 """
 
 from typing import Final, Literal
@@ -46,12 +46,16 @@ _pushed = msgspec.json.Decoder(_Pushed)
 
 
 async def may_follow(user_id: str, channel: str) -> None:
-    """Raises Refused: 102 for a name that no channel has, 103 in the same words for forbidden and for absent."""
+    """Raises Refused: 102 for a name that no channel has, 103 alike for forbidden and for absent."""
     parsed = channels.parse(channel)
     if parsed is None:
         raise Refused(102)
     kind, owner_id = parsed
-    allowed = owner_id == user_id if kind.owner == "user" else await policy.allows(user_id, owner_id, kind.permission)
+    allowed = (
+        owner_id == user_id
+        if kind.owner == "user"
+        else await policy.allows(user_id, owner_id, kind.permission)
+    )
     if not allowed:
         raise Refused(103)
 

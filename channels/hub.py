@@ -1,10 +1,12 @@
 """The hub: channel -> followers, in this process. Encode once, write many; no I/O of its own, no await.
 
 Promises
-  - A follower gets the publications of a channel in order, each once, from the position at which it was let in.
+  - A follower gets the publications of a channel in order, each once, from the position at which it was let
+    in.
   - A publication that is not the next one is never passed on: a lower one was seen, a higher one means that
     something is missing, and `need` is called, which reads the gap from the log (channels/relay.py).
-  - All that arrives for a channel within one turn of the event loop leaves as one frame, the same bytes to everyone.
+  - All that arrives for a channel within one turn of the event loop leaves as one frame, the same bytes to
+    everyone.
   - A follower that is behind is not in the way: it takes itself out and comes back at its own position.
 """
 
@@ -46,7 +48,18 @@ class Feed:
     `last` is the offset up to which followers have been written to, or will be at the end of this turn.
     """
 
-    __slots__ = ("ahead", "channel", "epoch", "followers", "last", "overheard", "pending", "pins", "ring", "ring_bytes")
+    __slots__ = (
+        "ahead",
+        "channel",
+        "epoch",
+        "followers",
+        "last",
+        "overheard",
+        "pending",
+        "pins",
+        "ring",
+        "ring_bytes",
+    )
 
     def __init__(self, channel: str, epoch: str, last: int, *, overheard: bool) -> None:
         self.channel = channel
@@ -129,7 +142,10 @@ class Hub:
             self._need(channel)
 
     def fill(self, channel: str, entries: Sequence[Entry]) -> bool:
-        """Entries read from the log, ascending. False where they do not follow on: then the stream is broken."""
+        """Entries read from the log, ascending.
+
+        False where they do not follow on: then the stream is broken.
+        """
         feed = self.feeds.get(channel)
         if feed is None:
             return True

@@ -1,7 +1,8 @@
 """The Centrifugal client protocol, JSON, as pure functions: bytes in, commands out; results in, bytes out.
 
-A frame from a client holds one or more commands, one a line. What goes out is finished bytes: `reply`, `error`,
-`push`, and `frame`, which makes them a websocket frame that can be written to any number of transports.
+A frame from a client holds one or more commands, one a line. What goes out is finished bytes: `reply`,
+`error`, `push`, and `frame`, which makes them a websocket frame that can be written to any number of
+transports.
 
 Source: PROTOCOL.md sections 2 to 6 and 10.
 """
@@ -49,7 +50,7 @@ CLOSES: Final = {
 UNSUBSCRIBED: Final = {2000: "server unsubscribe", 2500: "insufficient state"}
 
 
-class Refused(Exception):  # noqa: N818 - what it says: this one command is refused, the connection lives on
+class Refused(Exception):
     """A command that is answered with an error."""
 
     def __init__(self, code: int) -> None:
@@ -57,7 +58,7 @@ class Refused(Exception):  # noqa: N818 - what it says: this one command is refu
         self.code = code
 
 
-class HangUp(Exception):  # noqa: N818 - an instruction, not a mishap
+class HangUp(Exception):
     """The connection ends with this close code."""
 
     def __init__(self, code: int) -> None:
@@ -78,7 +79,10 @@ class Since(msgspec.Struct):
 
 
 class Subscribe(msgspec.Struct):
-    """Follow a channel; with `recover`, from (epoch, offset) on. `flag` bit 2: an error 112 instead of not recovered."""
+    """Follow a channel; with `recover`, from (epoch, offset) on.
+
+    `flag` bit 2: an error 112 instead of not recovered.
+    """
 
     channel: str = ""
     recover: bool = False
@@ -195,7 +199,10 @@ def publication(entry: Entry) -> bytes:
 
 
 def push(channel: str, pub: bytes) -> bytes:
-    """A publication on its way to whoever follows the channel. Channel names hold nothing that JSON escapes."""
+    """A publication on its way to whoever follows the channel.
+
+    Channel names hold nothing that JSON escapes.
+    """
     return b'{"push":{"channel":"%s","pub":%s}}' % (channel.encode(), pub)
 
 

@@ -2,9 +2,11 @@
 
 Promises
   - A gap is read from Postgres once per channel and process, however many clients follow it.
-  - While the link to Redis is down, the heads of all followed channels are asked every POLL_S; when it is back they
-    are asked once more before anything else is believed. They are also asked every RECHECK_S on a link that looks well.
-  - A stream that cannot be continued (a new epoch, entries past their time) is said to be so to every follower.
+  - While the link to Redis is down, the heads of all followed channels are asked every POLL_S; when it is
+    back they are asked once more before anything else is believed. They are also asked every RECHECK_S on a
+    link that looks well.
+  - A stream that cannot be continued (a new epoch, entries past their time) is said to be so to every
+    follower.
 """
 
 import asyncio
@@ -54,7 +56,10 @@ class Relay:
 
     @asynccontextmanager
     async def following(self, channel: str) -> AsyncIterator[Feed]:
-        """The channel's feed, which stays open at least until the block ends. Raises what the database raises."""
+        """The channel's feed, which stays open at least until the block ends.
+
+        Raises what the database raises.
+        """
         feed = self.hub.feeds.get(channel)
         if feed is None:
             opening = self._opening.get(channel)
@@ -70,7 +75,9 @@ class Relay:
             self.let_go(feed)
 
     def let_go(self, feed: Feed) -> None:
-        """Close the feed in a while if nobody follows it then: someone who reconnects finds the ring still there."""
+        """Close the feed in a while if nobody follows it then: someone who reconnects finds the ring still
+        there.
+        """
         if not feed.followers and not feed.pins:
             asyncio.get_running_loop().call_later(LINGER_S, self._close_if_idle, feed)
 
@@ -87,7 +94,9 @@ class Relay:
             return None
         entries = await streams.read(feed.channel, offset, limit=limit, until=feed.oldest - 1)
         self.reads += 1
-        if [entry.offset for entry in entries] != list(range(offset + 1, offset + 1 + len(entries))) or not entries:
+        if [entry.offset for entry in entries] != list(
+            range(offset + 1, offset + 1 + len(entries))
+        ) or not entries:
             return None
         return [protocol.push(entry.channel, protocol.publication(entry)) for entry in entries]
 
@@ -119,7 +128,8 @@ class Relay:
 
     async def _open(self, channel: str) -> Feed:
         try:
-            # In this order: what is published after the head was read is heard, what came before is in the head.
+            # In this order: what is published after the head was read is heard, what came before is in the
+            # head.
             await self.bus.subscribe(channel)
             head = await streams.open_head(channel)
             return self.hub.open(channel, head.epoch, head.offset)

@@ -1,8 +1,9 @@
 """The sweeper: finds what a crash left unannounced, and says it again.
 
-A process may die between COMMIT and its announcement. So one sweeper is awake per cluster (an advisory lock, held on
-a connection of its own), and says every SWEEP_EVERY_S where each channel stands that got an entry lately. Whoever has
-seen as much ignores it; whoever has not reads the gap. It steps down when it cannot speak, so that another one can.
+A process may die between COMMIT and its announcement. So one sweeper is awake per cluster (an advisory lock,
+held on a connection of its own), and says every SWEEP_EVERY_S where each channel stands that got an entry
+lately. Whoever has seen as much ignores it; whoever has not reads the gap. It steps down when it cannot
+speak, so that another one can.
 """
 
 import asyncio

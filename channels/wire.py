@@ -1,8 +1,9 @@
 """The wire: how finished frames leave, straight to the socket's transport where the server lets us.
 
-`LiveProtocol` is uvicorn's wsproto engine with one addition: it puts itself into the ASGI scope, and the endpoint
-writes prepared frames to its transport, past the per-message encoding (measured: twice to forty times the deliveries
-per second of CPU, by frame size). Under another server `SendWire` does the same through ASGI `send`, slower.
+`LiveProtocol` is uvicorn's wsproto engine with one addition: it puts itself into the ASGI scope, and the
+endpoint writes prepared frames to its transport, past the per-message encoding (measured: twice to forty
+times the deliveries per second of CPU, by frame size). Under another server `SendWire` does the same through
+ASGI `send`, slower.
 
 wsproto is the engine because it passes all of Autobahn's cases with clean logs; uvicorn's other two do not.
 """
@@ -23,9 +24,11 @@ LAST_WORD_WITHIN_S: Final = 1.0
 
 
 class Wire(Protocol):
-    """One client's way out. `write` takes a finished frame; it never blocks and never raises."""
+    """One client's way out. Nothing here blocks or raises."""
 
-    write: Callable[[bytes], None]
+    @property
+    def write(self) -> Callable[[bytes], None]:
+        """Takes a finished frame."""
 
     def buffered(self) -> int:
         """Bytes that the client has not taken yet."""
@@ -47,7 +50,7 @@ class LiveProtocol(WSProtocol):
         super().handle_connect(event)
         self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         self.write = self.transport.write
-        extensions: dict[str, Any] = self.scope["extensions"]  # type: ignore[assignment]  # ours is not in its types
+        extensions: dict[str, Any] = self.scope["extensions"]
         extensions[EXTENSION] = self
 
     def on_flow(self, paused: Callable[[], None], resumed: Callable[[], None]) -> None:
@@ -91,7 +94,7 @@ class LiveProtocol(WSProtocol):
 
 
 class SendWire:
-    """A wire over ASGI `send`, for servers other than ours: a queue, and one task that empties it in order."""
+    """A wire over ASGI `send`, for servers other than ours: a queue, and a task that empties it in order."""
 
     def __init__(self, send: Callable[[Any], Any]) -> None:
         self._send = send

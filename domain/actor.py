@@ -35,7 +35,9 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
             raise Unauthenticated("Sign in first.")
         return self.personal_team_id
 
-    def acting_as(self, user_id: str, *, session_id: str | None = None, personal_team_id: str | None = None) -> "Actor":
+    def acting_as(
+        self, user_id: str, *, session_id: str | None = None, personal_team_id: str | None = None
+    ) -> "Actor":
         """The same caller, now known: used by registration and login."""
         return msgspec.structs.replace(
             self, user_id=user_id, session_id=session_id, personal_team_id=personal_team_id

@@ -13,8 +13,8 @@ from domain import ids
 class Kind(msgspec.Struct, frozen=True):
     """One kind of channel: whose id follows the colon, and the permission that following it needs.
 
-    `permission` None means that being the owner (a user) or a member (of the team) is enough. `joined_by_server`
-    channels are joined for every connection at connect and cannot be asked for.
+    `permission` None means that being the owner (a user) or a member (of the team) is enough.
+    `joined_by_server` channels are joined for every connection at connect and cannot be asked for.
     """
 
     name: str

@@ -1,8 +1,9 @@
 """The database: one engine, one pool, and transaction(): one verb, one commit.
 
-Everything inside `async with transaction()` runs on one connection and becomes visible together, or not at all. What
-record() collected is written just before COMMIT and announced after it (domain/record.py). A transaction inside a
-transaction is the same transaction; an exception that leaves the inner block dooms the whole, even if it is caught.
+Everything inside `async with transaction()` runs on one connection and becomes visible together, or not at
+all. What record() collected is written just before COMMIT and announced after it (domain/record.py). A
+transaction inside a transaction is the same transaction; an exception that leaves the inner block dooms the
+whole, even if it is caught.
 
 Piccolo queries and plain SQL (`fetch`, `fetchrow`, `fetchval`, `execute`) find the transaction by themselves.
 """
@@ -46,7 +47,7 @@ UNREACHABLE = (
 
 
 class Unit:
-    """One transaction in progress: its connection, the facts recorded so far, and what happens around COMMIT."""
+    """A transaction in progress: its connection, the facts recorded so far, what happens around COMMIT."""
 
     def __init__(self, connection: asyncpg.Connection, *, writable: bool) -> None:
         self.connection = connection
@@ -61,8 +62,9 @@ class Unit:
 class Transaction(PostgresTransaction):
     """Piccolo's transaction, with the end repaired.
 
-    Upstream leaves the connection taken and the transaction current when COMMIT or ROLLBACK raises (a deferred
-    constraint, a lost connection); every later transaction of that task is then a silent no-op inside a dead one.
+    Upstream leaves the connection taken and the transaction current when COMMIT or ROLLBACK raises (a
+    deferred constraint, a lost connection); every later transaction of that task is then a silent no-op
+    inside a dead one.
     """
 
     async def __aexit__(
@@ -75,9 +77,9 @@ class Transaction(PostgresTransaction):
             return False
         try:
             if exception is None:
-                await self.commit()
+                await self.commit()  # type: ignore[no-untyped-call]  # Piccolo has no annotations here
             elif not self.connection.is_closed():
-                await self.rollback()
+                await self.rollback()  # type: ignore[no-untyped-call]  # nor here
         finally:
             self.engine.current_transaction.reset(self.context)
             if self.connection.is_in_transaction():
@@ -106,7 +108,10 @@ _unit: ContextVar[Unit | None] = ContextVar("unit", default=None)
 
 
 async def open_pool(url: str, *, size: int = 10, bounded: bool = True) -> None:
-    """Connect. `size` is the most connections of this process; every wait on them is bounded (migrations excepted)."""
+    """Connect.
+
+    `size` is the most connections of this process; every wait on them is bounded (migrations excepted).
+    """
     # `config` also serves the connections that Piccolo opens outside the pool (its migration commands).
     engine.config = {"dsn": url}
     await engine.start_connection_pool(
@@ -202,7 +207,10 @@ async def execute(sql: str, *args: Any) -> str:
 
 
 def as_struct(kind: type[T], row: Mapping[str, Any]) -> T:
-    """A row as a Struct whose fields are named like its columns. The database is trusted: nothing is validated."""
+    """A row as a Struct whose fields are named like its columns.
+
+    The database is trusted: nothing is validated.
+    """
     fields: tuple[str, ...] = kind.__struct_fields__  # type: ignore[attr-defined]  # T is always a Struct
     return kind(**{name: row[name] for name in fields})
 
@@ -221,7 +229,8 @@ async def _connection() -> AsyncIterator[asyncpg.Connection]:
 
 def _mine(unit: Unit) -> Unit:
     if unit.task is not asyncio.current_task():
-        # One connection serves one statement at a time, and the transaction may end before the other task does.
+        # One connection serves one statement at a time, and the transaction may end before the other task
+        # does.
         raise RuntimeError("a task started inside a transaction may not use it")
     return unit
 

@@ -18,14 +18,17 @@ class FieldError(msgspec.Struct, frozen=True):
 
 
 class DomainError(Exception):
-    """A refusal that the caller is told about: `raise Conflict("Only 3 left.", code="insufficient_stock", available=3)`.
+    """A refusal that the caller is told about: `raise Conflict("Only 3 left.", code="insufficient_stock",
+    available=3)`.
 
     `details` become members of the problem document; keep secrets out of them.
     """
 
     code: ClassVar[str] = "error"
 
-    def __init__(self, detail: str, *, code: str | None = None, errors: tuple[FieldError, ...] = (), **details: Any):
+    def __init__(
+        self, detail: str, *, code: str | None = None, errors: tuple[FieldError, ...] = (), **details: Any
+    ):
         super().__init__(detail)
         self.detail = detail
         self.problem = code or type(self).code

@@ -1,7 +1,7 @@
 """Event: a fact in the past tense, the thing it is about, and the channels it is news for.
 
-A slice subclasses Event in its model. What listeners receive is `news()`; what the audit trail keeps is `changes()`,
-the fields that differ between before and after. Types are named by slice: `inventory.adjusted`.
+A slice subclasses Event in its model. What listeners receive is `news()`; what the audit trail keeps is
+`changes()`, the fields that differ between before and after. Types are named by slice: `inventory.adjusted`.
 """
 
 from datetime import datetime
@@ -55,7 +55,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """What a channel carries: `{"id": "evt_…", "type": "inventory.adjusted", "time": …, "actor": "user_…", "data": …}`."""
+    """What a channel carries:
+
+    `{"id": "evt_…", "type": "inventory.adjusted", "time": …, "actor": "user_…", "data": …}`.
+    """
 
     id: str
     type: str
@@ -64,7 +67,9 @@ class Envelope(msgspec.Struct, frozen=True):
     data: Any
 
 
-def difference(before: msgspec.Struct | None, after: msgspec.Struct | None, *, but: tuple[str, ...] = ()) -> dict[str, Change]:
+def difference(
+    before: msgspec.Struct | None, after: msgspec.Struct | None, *, but: tuple[str, ...] = ()
+) -> dict[str, Change]:
     """The fields that differ, by the names clients see. A missing side counts as all None."""
     old: dict[str, Any] = msgspec.to_builtins(before) if before is not None else {}
     new: dict[str, Any] = msgspec.to_builtins(after) if after is not None else {}

@@ -1,7 +1,7 @@
 """Ids: TypeIDs, a prefix and a UUIDv7 in 26 base-32 characters, that sort by the time they were made.
 
-Source: TypeID specification 0.3, RFC 9562 (UUIDv7, monotonic by method 2: the random part counts up within one
-millisecond, so that ids made by one process never sort backwards).
+Source: TypeID specification 0.3, RFC 9562 (UUIDv7, monotonic by method 2: the random part counts up within
+one millisecond, so that ids made by one process never sort backwards).
 """
 
 import re

@@ -1,7 +1,7 @@
 """The signing keys: the secret the operator gave us, the one before it, and what is derived from them.
 
-Installed once by the shell at start (domain code reads no environment). The current key signs; both verify, so a
-rotation fails nobody.
+Installed once by the shell at start (domain code reads no environment). The current key signs; both verify,
+so a rotation fails nobody.
 """
 
 import hashlib

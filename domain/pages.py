@@ -1,7 +1,7 @@
 """Keyset pages: a list, and a signed cursor to what follows it.
 
-A cursor holds the sort key of the last row. It is signed, and bound to who asked and to the filter, so that it opens
-nothing else; there are no offsets, so pages stay right while rows arrive.
+A cursor holds the sort key of the last row. It is signed, and bound to who asked and to the filter, so that
+it opens nothing else; there are no offsets, so pages stay right while rows arrive.
 """
 
 import base64

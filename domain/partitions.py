@@ -15,7 +15,7 @@ Step = Literal["day", "month"]
 
 
 async def roll(table: str, *, by: Step, keep: int | None = None) -> None:
-    """Make partitions for now and AHEAD of it; with `keep` (days) drop those that ended longer ago than that."""
+    """Make partitions for now and AHEAD of it; with `keep` (days), drop those that ended longer ago."""
     first = begin = _begin(now(), by)
     async with db.transaction() as unit:
         await unit.connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"partitions of {table}")

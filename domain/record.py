@@ -1,8 +1,8 @@
 """record(actor, event): the only way to say that something happened.
 
-It collects. Just before COMMIT one statement writes, for everything collected: the entries of each channel that an
-event is news for, the audit rows, and the entries of the teams' audit channels; after COMMIT they are announced.
-An audit row's `seq` is its offset in `audit:<teamId>`: dense per team, in commit order.
+It collects. Just before COMMIT one statement writes, for everything collected: the entries of each channel
+that an event is news for, the audit rows, and the entries of the teams' audit channels; after COMMIT they are
+announced. An audit row's `seq` is its offset in `audit:<teamId>`: dense per team, in commit order.
 """
 
 from functools import partial
@@ -48,13 +48,16 @@ _COLUMNS = {
     "user_agent": "text",
 }
 _WITH_AUDIT = streams.statement(
+    # Column names and types of ours; nothing of a request is in this text.
     beside=f"""audit AS (
     INSERT INTO audit_logs (seq, {", ".join(_COLUMNS)})
     SELECT n."offset", {", ".join(f"a.{column}" for column in _COLUMNS)}
-    FROM unnest($7::bigint[], {", ".join(f"${place}::{kind}[]" for place, kind in enumerate(_COLUMNS.values(), 8))})
+    FROM unnest($7::bigint[], {
+        ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(_COLUMNS.values(), 8))
+    })
          AS a (nth, {", ".join(_COLUMNS)})
     JOIN numbered n USING (nth)
-)"""
+)"""  # noqa: S608 - see above
 )
 
 

@@ -7,8 +7,9 @@ Promises
   - `epoch` is made with the channel's head; another epoch means another stream, and no offset carries over.
   - Entries are kept KEPT_DAYS; heads are kept for good, so that "you missed nothing" can always be told.
 
-`append` runs one statement in the caller's transaction. It must be the last thing before COMMIT: it holds the locks
-that order all writers of a channel. Heads are locked in sorted order, so two writers never wait for each other.
+`append` runs one statement in the caller's transaction. It must be the last thing before COMMIT: it holds the
+locks that order all writers of a channel. Heads are locked in sorted order, so two writers never wait for
+each other.
 """
 
 import secrets
@@ -64,8 +65,8 @@ WITH wanted AS (
 ), numbered AS (
     SELECT d.nth, d.channel, h.epoch, d.id, d.type, d.data,
            h.top - w.n + row_number() OVER (PARTITION BY d.channel ORDER BY d.nth) AS "offset"
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS d (channel, id, type, data, nth)
-    JOIN heads h USING (channel) JOIN wanted w USING (channel)
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS d (channel, id, type, data,
+    nth) JOIN heads h USING (channel) JOIN wanted w USING (channel)
 ), entries AS (
     INSERT INTO stream_entries (channel, "offset", id, type, data, created_at)
     SELECT channel, "offset", id, type, data, $5 FROM numbered
@@ -75,7 +76,10 @@ SELECT nth, epoch, "offset" FROM numbered ORDER BY nth
 
 
 def statement(beside: str = "") -> str:
-    """The SQL of `append`. `beside` is one more CTE that may read `numbered` and the parameters from $7 on."""
+    """The SQL of `append`.
+
+    `beside` is one more CTE that may read `numbered` and the parameters from $7 on.
+    """
     return _STATEMENT.format(beside=f", {beside}" if beside else "")
 
 
@@ -83,7 +87,11 @@ _APPEND = statement()
 
 
 async def append(
-    connection: asyncpg.Connection, drafts: Sequence[Draft], *, sql: str = _APPEND, beside: Sequence[object] = ()
+    connection: asyncpg.Connection,
+    drafts: Sequence[Draft],
+    *,
+    sql: str = _APPEND,
+    beside: Sequence[object] = (),
 ) -> list[Entry]:
     """Give the drafts their offsets, in order, and write them. `sql` and `beside` are for record() alone."""
     rows = await connection.fetch(
@@ -157,7 +165,7 @@ async def open_head(channel: str) -> Head:
 
 @asynccontextmanager
 async def snapshot(channel: str) -> AsyncIterator[Head]:
-    """Reads that all see one moment, and where the channel stood at it: a list, and where to follow on from."""
+    """Reads that all see one moment, and where the channel stood then: a list, and where to go on from."""
     await open_head(channel)
     async with db.snapshot():
         yield (await heads([channel]))[0]
@@ -178,7 +186,8 @@ async def roll_partitions() -> None:
     await partitions.roll("stream_entries", by="day", keep=KEPT_DAYS)
 
 
-# Who hears of committed entries, in this process and right after COMMIT: the bus, and the request that made them.
+# Who hears of committed entries, in this process and right after COMMIT: the bus, and the request that made
+# them.
 listeners: list[Callable[[Sequence[Entry]], None]] = []
 
 

@@ -14,7 +14,6 @@ from domain.audit_logs.model import AuditRecord, Filter
 from domain.pages import LIMIT_DEFAULT
 
 
-
 class AuditLogsController(Controller):
     path = "/api/audit-logs"
     tags = ("audit logs",)
@@ -24,14 +23,26 @@ class AuditLogsController(Controller):
         self,
         caller: NamedDependency[Actor],
         team_id: TeamId = None,
-        actor: Annotated[str | None, QueryParameter(max_length=40, description="the id of whoever did it")] = None,
-        action: Annotated[str | None, QueryParameter(max_length=100, description="`inventory.adjusted`")] = None,
-        resource: Annotated[str | None, QueryParameter(max_length=40, description="an id, or a kind: `item`")] = None,
-        outcome: Annotated[str | None, QueryParameter(max_length=20, description="`success`, `denied`, `failure`")] = None,
+        actor: Annotated[
+            str | None, QueryParameter(max_length=40, description="the id of whoever did it")
+        ] = None,
+        action: Annotated[
+            str | None, QueryParameter(max_length=100, description="`inventory.adjusted`")
+        ] = None,
+        resource: Annotated[
+            str | None, QueryParameter(max_length=40, description="an id, or a kind: `item`")
+        ] = None,
+        outcome: Annotated[
+            str | None, QueryParameter(max_length=20, description="`success`, `denied`, `failure`")
+        ] = None,
         ip: Annotated[str | None, QueryParameter(max_length=64)] = None,
-        since: Annotated[datetime | None, QueryParameter(name="from", description="from this time on")] = None,
+        since: Annotated[
+            datetime | None, QueryParameter(name="from", description="from this time on")
+        ] = None,
         until: Annotated[datetime | None, QueryParameter(name="to", description="before this time")] = None,
-        words: Annotated[str | None, QueryParameter(name="query", max_length=200, description="words in the row")] = None,
+        words: Annotated[
+            str | None, QueryParameter(name="query", max_length=200, description="words in the row")
+        ] = None,
         limit: Limit = LIMIT_DEFAULT,
         cursor: Cursor = None,
     ) -> Live[AuditRecord]:

@@ -15,7 +15,9 @@ class AuthController(Controller):
     tags = ("auth",)
 
     @post("/register")
-    async def register(self, data: JSONBody[Registration], actor: NamedDependency[Actor]) -> Response[One[SignedIn]]:
+    async def register(
+        self, data: JSONBody[Registration], actor: NamedDependency[Actor]
+    ) -> Response[One[SignedIn]]:
         """Make an account with its personal team, and sign in."""
         return one(await auth.register(actor, data), at="/api/users/me")
 
@@ -25,7 +27,9 @@ class AuthController(Controller):
         return one(await auth.login(actor, data))
 
     @post("/refresh", status_code=200)
-    async def refresh(self, data: JSONBody[Refresh], actor: NamedDependency[Actor]) -> Response[One[SignedIn]]:
+    async def refresh(
+        self, data: JSONBody[Refresh], actor: NamedDependency[Actor]
+    ) -> Response[One[SignedIn]]:
         """Exchange a refresh token, once, for the next pair of tokens."""
         return one(await auth.refresh(actor, data))
 

@@ -1,4 +1,7 @@
-"""The envelope: `{"success": true, "data": …}` around one thing, a page, or a page with the position it is true for."""
+"""The envelope:
+
+`{"success": true, "data": …}` around one thing, a page, or a page with the position it is true for.
+"""
 
 from typing import Annotated, Generic, Literal, TypeVar
 
@@ -28,7 +31,9 @@ class Position(msgspec.Struct, frozen=True):
 
     channel: str
     epoch: str
-    offset: Annotated[int, Meta(description="of the newest entry that the list has in it; 0 before the first")]
+    offset: Annotated[
+        int, Meta(description="of the newest entry that the list has in it; 0 before the first")
+    ]
 
 
 class One(msgspec.Struct, Generic[T], frozen=True, kw_only=True):

@@ -31,7 +31,9 @@ class InventoryController(Controller):
         category: Annotated[str | None, QueryParameter(max_length=100)] = None,
         words: Annotated[
             str | None,
-            QueryParameter(name="query", max_length=100, description="part of the name, or the beginning of the SKU"),
+            QueryParameter(
+                name="query", max_length=100, description="part of the name, or the beginning of the SKU"
+            ),
         ] = None,
         below_threshold: Annotated[
             bool, QueryParameter(name="belowThreshold", description="only what runs low")
@@ -60,7 +62,10 @@ class InventoryController(Controller):
         caller: NamedDependency[Actor],
         if_version: NamedDependency[int | None],
     ) -> Response[One[Item]]:
-        """Replace what people may edit of an item. `If-Match` refuses (412) if it was changed in the meantime."""
+        """Replace what people may edit of an item.
+
+        `If-Match` refuses (412) if it was changed in the meantime.
+        """
         item = await inventory.put(caller, item_id, data, if_version=if_version)
         return one(item, version=item.version)
 

@@ -89,7 +89,9 @@ async def _database() -> Check:
 
 def _redis(process: Process) -> dict[str, Check]:
     bus = process.relay.bus
-    hearing = "hears other processes" if bus.listening else "cut off: live updates come by polling the database"
+    hearing = (
+        "hears other processes" if bus.listening else "cut off: live updates come by polling the database"
+    )
     speaking = "reaches other processes" if bus.speaking else "cannot publish: others find changes in the log"
     return {
         "redis.subscribe": Check(ok=bus.listening, detail=hearing),

@@ -1,7 +1,7 @@
 """Step 3: what comes in is text that the product can keep, or a 4xx; never a 500.
 
-Measured on bare Litestar: JSON nested a thousand deep and bad UTF-8 answer 500, and NUL, which Postgres cannot store,
-gets as far as the database. Here a body is UTF-8 JSON, at most DEPTH_MAX deep, without NUL.
+Measured on bare Litestar: JSON nested a thousand deep and bad UTF-8 answer 500, and NUL, which Postgres
+cannot store, gets as far as the database. Here a body is UTF-8 JSON, at most DEPTH_MAX deep, without NUL.
 """
 
 from typing import Any, Final

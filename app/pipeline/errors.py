@@ -1,7 +1,8 @@
 """Step 5: whatever goes wrong leaves as a problem document (RFC 9457), with the status from one table.
 
-`type, title, status, detail, instance`, and our members `success: false`, `code`, `requestId`, `errors`, and what the
-error itself brings along. A bug is logged with its request id; the client is told nothing but that id.
+`type, title, status, detail, instance`, and our members `success: false`, `code`, `requestId`, `errors`, and
+what the error itself brings along. A bug is logged with its request id; the client is told nothing but that
+id.
 """
 
 import logging
@@ -66,7 +67,9 @@ def refused(request: Request[Any, Any, Any], error: DomainError) -> Response[Any
     current = error.details.get("current")
     if current is not None:
         headers["ETag"] = f'"{current.version}"'
-    return _problem(request, status, error.problem, error.detail, error.errors, error.details, headers=headers)
+    return _problem(
+        request, status, error.problem, error.detail, error.errors, error.details, headers=headers
+    )
 
 
 def unreachable(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
@@ -115,7 +118,9 @@ def _field(item: Any) -> FieldError:
     unknown = re.search(r"unknown field `([^`]*)`", message)
     missing = re.search(r"missing required field `([^`]*)`", message)
     named = unknown or missing
-    path = re.sub(r"\[(?:\.\.\.|(\d+))\]", r".\1", ".".join(part for part in (key, named and named[1]) if part))
+    path = re.sub(
+        r"\[(?:\.\.\.|(\d+))\]", r".\1", ".".join(part for part in (key, named and named[1]) if part)
+    )
     pointer = "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in path.split(".") if part)
     code = "unknown_field" if unknown else "required" if missing else "invalid"
     return FieldError(pointer, code, message)

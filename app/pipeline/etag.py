@@ -12,7 +12,10 @@ def etag(version: int) -> str:
 
 
 async def provide_if_version(request: Request[Any, Any, Any]) -> int | None:
-    """The version that `If-Match` asks for; None without the header, or for `*`. Raises Invalid for anything else."""
+    """The version that `If-Match` asks for; None without the header, or for `*`.
+
+    Raises Invalid for anything else.
+    """
     given = request.headers.get("if-match", "*").strip()
     if given == "*":
         return None

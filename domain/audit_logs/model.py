@@ -10,7 +10,8 @@ from msgspec import Meta
 class AuditLog(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Who did what to which thing, when, from where, and what it changed.
 
-    On the live channel `audit:<teamId>` the same document travels without `seq`: the entry's offset is its seq.
+    On the live channel `audit:<teamId>` the same document travels without `seq`: the entry's offset is its
+    seq.
     """
 
     id: str

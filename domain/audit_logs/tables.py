@@ -1,7 +1,7 @@
 """Rows of the audit trail. Written by domain/record.py alone, never changed.
 
-Partitioned by month; migrations/ says so in SQL, since Piccolo cannot. `user_id` has no foreign key: the trail keeps
-who did it when the user is gone.
+Partitioned by month; migrations/ says so in SQL, since Piccolo cannot. `user_id` has no foreign key: the
+trail keeps who did it when the user is gone.
 """
 
 from piccolo.columns import JSONB, BigInt, Text, Timestamptz

@@ -10,11 +10,14 @@ from domain.events import Event, Resource
 from domain.users.model import Email, Name, User
 
 Password = Annotated[
-    str, Meta(min_length=10, max_length=200, description="10 to 200 characters, any of them; a sentence is fine")
+    str,
+    Meta(min_length=10, max_length=200, description="10 to 200 characters, any of them; a sentence is fine"),
 ]
 # Signing in takes what was once accepted, and an upper bound keeps hashing cheap.
 GivenPassword = Annotated[str, Meta(min_length=1, max_length=200, description="the password of the account")]
-GivenToken = Annotated[str, Meta(min_length=1, max_length=200, description="the newest refresh token of the session")]
+GivenToken = Annotated[
+    str, Meta(min_length=1, max_length=200, description="the newest refresh token of the session")
+]
 
 
 class Registration(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
@@ -42,7 +45,9 @@ class SignedIn(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """A session and its newest pair of tokens."""
 
     user: User
-    access_token: Annotated[str, Meta(description="`Authorization: Bearer …`, and `connect.token` on the websocket")]
+    access_token: Annotated[
+        str, Meta(description="`Authorization: Bearer …`, and `connect.token` on the websocket")
+    ]
     refresh_token: Annotated[str, Meta(description="good once: refreshing answers with the next one")]
     expires_in: Annotated[int, Meta(description="seconds until the access token expires")]
     session_id: str

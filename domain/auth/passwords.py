@@ -1,7 +1,8 @@
 """Passwords: Argon2id, off the event loop, at most two at a time.
 
-Parameters: 19 MiB, t=2, p=1 (OWASP's first recommendation; 37 ms on the machine where it was chosen). The threads
-are few on purpose: a burst of logins queues here and leaves the event loop, and so every open socket, alone.
+Parameters: 19 MiB, t=2, p=1 (OWASP's first recommendation; 37 ms on the machine where it was chosen). The
+threads are few on purpose: a burst of logins queues here and leaves the event loop, and so every open socket,
+alone.
 """
 
 import asyncio
@@ -24,7 +25,9 @@ async def hashed(password: str) -> str:
 
 async def matches(password_hash: str | None, password: str) -> bool:
     """Whether this is the password; False, in the same time, where there is none to compare with."""
-    known = await asyncio.get_running_loop().run_in_executor(_threads, _verify, password_hash or _NOBODY, password)
+    known = await asyncio.get_running_loop().run_in_executor(
+        _threads, _verify, password_hash or _NOBODY, password
+    )
     return known and password_hash is not None
 
 

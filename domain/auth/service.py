@@ -2,7 +2,8 @@
 
 Owns    user_sessions
 Says    auth.registered, auth.logged_in, auth.login_failed, auth.session_revoked
-Rules   a refresh token is good once; one that was used before ends its session; a revoked session authenticates
+Rules   a refresh token is good once; one that was used before ends its session; a revoked session
+authenticates
         nothing from that commit on.
 """
 
@@ -52,14 +53,15 @@ async def register(actor: Actor, new: Registration) -> SignedIn:
         )
         await teams.create_personal(actor, team_id, name=new.name)
         signed_in = await _start_session(actor, user)
-        await record(
-            actor, Registered(team_id=team_id, user_id=user.id, session_id=session_id, user=user)
-        )
+        await record(actor, Registered(team_id=team_id, user_id=user.id, session_id=session_id, user=user))
     return signed_in
 
 
 async def login(actor: Actor, given: Login) -> SignedIn:
-    """A new session. Raises Unauthenticated `wrong_credentials`, in the same words and time for an unknown address."""
+    """A new session.
+
+    Raises Unauthenticated `wrong_credentials`, in the same words and time for an unknown address.
+    """
     known = await users.credentials(given.email)
     right = await passwords.matches(known.password_hash if known else None, given.password)
     if known is None or not right or known.disabled:
@@ -78,7 +80,8 @@ async def login(actor: Actor, given: Login) -> SignedIn:
 
 
 async def refresh(actor: Actor, given: Refresh) -> SignedIn:
-    """The next pair of tokens. A token that was exchanged before ends its session: someone else has a copy of it.
+    """The next pair of tokens. A token that was exchanged before ends its session: someone else has a copy of
+    it.
 
     Raises Unauthenticated `invalid_refresh_token`.
     """
@@ -86,7 +89,8 @@ async def refresh(actor: Actor, given: Refresh) -> SignedIn:
     signed_in = None
     async with db.transaction():
         session = await db.fetchrow(
-            """SELECT s.*, u.personal_team_id, u.disabled_at FROM user_sessions s JOIN users u ON u.id = s.user_id
+            """SELECT s.*, u.personal_team_id, u.disabled_at FROM user_sessions s JOIN users u ON u.id =
+            s.user_id
                WHERE (s.token = $1 OR s.previous_hash = $1) AND s.revoked_at IS NULL AND s.expires_at > $2
                FOR UPDATE OF s""",
             given_hash,
@@ -130,7 +134,7 @@ async def identify(token: str) -> Identity:
 
 
 async def over(session_ids: list[str]) -> set[str]:
-    """Which of these sessions are no longer good, in one query (the hubs ask for all their sockets at once)."""
+    """Which of these sessions are no longer good, in one query for any number of them."""
     good = await db.fetch(
         """SELECT s.id FROM user_sessions s JOIN users u ON u.id = s.user_id
            WHERE s.id = ANY($1) AND s.revoked_at IS NULL AND s.expires_at > $2 AND u.disabled_at IS NULL""",

@@ -1,7 +1,7 @@
 """Tokens: short access JWTs that name a session, and opaque refresh tokens that are stored hashed.
 
-Access   HS256, 10 minutes, `sub` (user), `sid` (session), `iat exp iss aud typ`. Says who, never what they may do.
-Refresh  256 random bits behind `mrt_`; the database keeps their SHA-256.
+Access   HS256, 10 minutes, `sub` (user), `sid` (session), `iat exp iss aud typ`. Says who, never what they
+may do. Refresh  256 random bits behind `mrt_`; the database keeps their SHA-256.
 """
 
 import hashlib
@@ -45,7 +45,10 @@ def access(user_id: str, session_id: str) -> str:
 
 
 def verify(token: str) -> Claims:
-    """What the token says. Raises Unauthenticated: `token_expired`, or `invalid_token` for all that is wrong with it."""
+    """What the token says.
+
+    Raises Unauthenticated: `token_expired`, or `invalid_token` for all that is wrong with it.
+    """
     for key in keys.signing():
         try:
             decoded = jwt.decode_complete(

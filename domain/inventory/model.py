@@ -14,8 +14,12 @@ from domain.ids import Id
 QUANTITY_MAX = 10**12
 
 Quantity = Annotated[int, Meta(ge=0, le=QUANTITY_MAX, description="how many, in `unit`s; never below zero")]
-Delta = Annotated[int, Meta(ge=-QUANTITY_MAX, le=QUANTITY_MAX, description="how many more (or, negative, fewer)")]
-ItemName = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S", description="what the thing is called")]
+Delta = Annotated[
+    int, Meta(ge=-QUANTITY_MAX, le=QUANTITY_MAX, description="how many more (or, negative, fewer)")
+]
+ItemName = Annotated[
+    str, Meta(min_length=1, max_length=200, pattern=r"\S", description="what the thing is called")
+]
 Sku = Annotated[str, Meta(min_length=1, max_length=64, description="stock keeping unit; unique in a team")]
 Category = Annotated[str, Meta(min_length=1, max_length=100, description="what the thing is filed under")]
 UnitName = Annotated[str, Meta(min_length=1, max_length=20, description="what is counted: piece, kg, box")]

@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import msgspec
 from msgspec import UNSET
+from piccolo.columns import Column
 
 from domain import channels, db, ids, pages, streams
 from domain.actor import Actor
@@ -95,7 +96,9 @@ async def page(
                   AND ($2::text IS NULL OR category = $2)
                   AND ($3::text IS NULL OR name ILIKE '%' || $3 || '%' OR sku ILIKE $3 || '%')
                   AND (NOT $4::bool OR quantity - reserved <= low_stock_threshold)
-                  AND ($5::text IS NULL OR ({column}, id) {beyond} ($6::{"bigint" if column == "quantity" else "text"}, $5))
+                  AND ($5::text IS NULL OR ({column}, id) {beyond} ($6::{
+                "bigint" if column == "quantity" else "text"
+            }, $5))
                 ORDER BY {column} {direction}, id {direction} LIMIT $7""",  # noqa: S608 - column names of ours
             team_id,
             only.category,
@@ -110,7 +113,10 @@ async def page(
 
 
 async def put(actor: Actor, item_id: str, body: ItemBody, *, if_version: int | None = None) -> Item:
-    """Replace what people may edit. Raises Stale where `if_version` is not the current one, Conflict `sku_taken`."""
+    """Replace what people may edit.
+
+    Raises Stale where `if_version` is not the current one, Conflict `sku_taken`.
+    """
     return await _change(actor, item_id, msgspec.structs.asdict(body), if_version)
 
 
@@ -138,12 +144,17 @@ async def adjust(actor: Actor, item_id: str, by: Adjustment) -> Item:
 
 
 async def delete(actor: Actor, item_id: str, *, if_version: int | None = None) -> None:
-    """Take an item out of the inventory; its movements stay. Raises Conflict `reserved` while some of it is held."""
+    """Take an item out of the inventory; its movements stay.
+
+    Raises Conflict `reserved` while some of it is held.
+    """
     async with db.transaction():
         before = await _locked(actor, item_id)
         _expect(before, if_version)
         if before.reserved:
-            raise Conflict(f"{before.reserved} of it are reserved.", code="reserved", reserved=before.reserved)
+            raise Conflict(
+                f"{before.reserved} of it are reserved.", code="reserved", reserved=before.reserved
+            )
         after = _next(before)
         await Inventory.update(
             {Inventory.deleted_at: after.updated_at, Inventory.version: after.version}
@@ -163,7 +174,9 @@ async def movements(actor: Actor, item_id: str, *, limit: int, cursor: str | Non
         before,
         limit + 1,
     )
-    return pages.cut([db.as_struct(Movement, row) for row in rows], limit, scope=scope, key=lambda row: [row.id])
+    return pages.cut(
+        [db.as_struct(Movement, row) for row in rows], limit, scope=scope, key=lambda row: [row.id]
+    )
 
 
 async def _change(actor: Actor, item_id: str, given: dict[str, Any], if_version: int | None) -> Item:
@@ -185,7 +198,8 @@ async def _change(actor: Actor, item_id: str, given: dict[str, Any], if_version:
 
 async def _find(item_id: str, *, lock: bool = False) -> Item:
     row = await db.fetchrow(
-        f"SELECT {_COLUMNS} FROM inventory WHERE id = $1 AND deleted_at IS NULL {'FOR UPDATE' if lock else ''}",  # noqa: S608 - column names of ours
+        f"""SELECT {_COLUMNS} FROM inventory
+            WHERE id = $1 AND deleted_at IS NULL {"FOR UPDATE" if lock else ""}""",  # noqa: S608 - names of ours
         item_id,
     )
     if row is None:
@@ -210,7 +224,7 @@ def _next(item: Item) -> Item:
 
 
 async def _store(item: Item) -> None:
-    written = msgspec.structs.asdict(item)
+    written: dict[Column | str, Any] = dict(msgspec.structs.asdict(item).items())
     del written["id"], written["team_id"], written["created_at"]
     await Inventory.update(written).where(Inventory.id == item.id)
 

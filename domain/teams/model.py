@@ -12,10 +12,17 @@ from domain.ids import Id
 from domain.teams.policy import Role
 from domain.users.model import Email
 
-TeamName = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\S", description="what the team is called")]
+TeamName = Annotated[
+    str, Meta(min_length=1, max_length=100, pattern=r"\S", description="what the team is called")
+]
 Slug = Annotated[
     str,
-    Meta(min_length=2, max_length=60, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", description="unique; made from the name if left out"),
+    Meta(
+        min_length=2,
+        max_length=60,
+        pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$",
+        description="unique; made from the name if left out",
+    ),
 ]
 
 

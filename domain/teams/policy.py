@@ -1,7 +1,7 @@
 """Rights: role x permission, in one table, read from the database as it is now and never from a token.
 
-A stranger is told NotFound, in the words used for a thing that does not exist; a member without the right is told
-Forbidden. REST verbs and the websocket gate ask the same functions.
+A stranger is told NotFound, in the words used for a thing that does not exist; a member without the right is
+told Forbidden. REST verbs and the websocket gate ask the same functions.
 
 Source: API.md, "Roles".
 """
@@ -15,7 +15,8 @@ from domain.actor import Actor
 from domain.errors import Forbidden, NotFound
 
 Role = Annotated[
-    Literal["owner", "admin", "member", "viewer"], Meta(description="what a member may do: owner > admin > member > viewer")
+    Literal["owner", "admin", "member", "viewer"],
+    Meta(description="what a member may do: owner > admin > member > viewer"),
 ]
 
 # The lowest role that has each permission.
@@ -61,7 +62,10 @@ async def role_of(user_id: str | None, team_id: str) -> Role | None:
 
 
 async def require(actor: Actor, team_id: str, permission: str, *, of: str = "team") -> Role:
-    """The caller's role, if it grants the permission. `of` names the thing that a stranger is told does not exist."""
+    """The caller's role, if it grants the permission.
+
+    `of` names the thing that a stranger is told does not exist.
+    """
     role = await role_of(actor.user, team_id)
     if role is None:
         raise NotFound.of(of)

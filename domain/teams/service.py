@@ -59,7 +59,9 @@ async def mine(actor: Actor, *, limit: int, cursor: str | None) -> Page[Team]:
         before,
         limit + 1,
     )
-    return pages.cut([db.as_struct(Team, row) for row in rows], limit, scope=scope, key=lambda team: [team.id])
+    return pages.cut(
+        [db.as_struct(Team, row) for row in rows], limit, scope=scope, key=lambda team: [team.id]
+    )
 
 
 async def of_user(user_id: str) -> list[str]:
@@ -82,7 +84,9 @@ async def get(actor: Actor, team_id: str) -> Team:
 async def members(
     actor: Actor, team_id: str, *, limit: int, cursor: str | None
 ) -> tuple[Page[Member], streams.Head]:
-    """Who is in the team, in the order in which they joined, and where the team's channel stood at that moment."""
+    """Who is in the team, in the order in which they joined, and where the team's channel stood at that
+    moment.
+    """
     scope = f"members {actor.user} {team_id}"
     after = pages.unseal(cursor, scope=scope)[0] if cursor else ""
     await policy.require(actor, team_id, "team:read")
@@ -149,7 +153,8 @@ async def remove_member(actor: Actor, team_id: str, user_id: str) -> None:
 async def teammate(actor: Actor, user_id: str) -> PublicUser:
     """The public face of someone who shares a team with the caller. Raises NotFound for anyone else."""
     shared = await db.fetchval(
-        """SELECT EXISTS (SELECT FROM team_members a JOIN team_members b USING (team_id) JOIN teams t ON t.id = team_id
+        """SELECT EXISTS (SELECT FROM team_members a JOIN team_members b USING (team_id) JOIN teams t ON t.id
+        = team_id
                           WHERE a.user_id = $1 AND b.user_id = $2 AND t.deleted_at IS NULL)""",
         actor.user,
         user_id,

@@ -46,14 +46,17 @@ async def change(actor: Actor, patch: UserPatch) -> User:
     return after
 
 
-async def create(user_id: str, *, email: str, name: str, password_hash: str | None, personal_team_id: str) -> User:
+async def create(
+    user_id: str, *, email: str, name: str, password_hash: str | None, personal_team_id: str
+) -> User:
     """Write a new account; its personal team follows in the same transaction (the foreign key is deferred).
 
     Raises Conflict `email_taken`. Says nothing by itself: registering does (domain/auth).
     """
     at = now()
     row = await db.fetchrow(
-        """INSERT INTO users (id, email, name, password_hash, is_staff, personal_team_id, version, created_at, updated_at)
+        """INSERT INTO users (id, email, name, password_hash, is_staff, personal_team_id, version, created_at,
+        updated_at)
            VALUES ($1, $2, $3, $4, false, $5, 1, $6, $6) ON CONFLICT (email) DO NOTHING RETURNING *""",
         user_id,
         email,
@@ -78,7 +81,10 @@ async def credentials(email: str) -> Credentials | None:
 
 
 async def public(user_id: str) -> PublicUser:
-    """The public face of an account. Raises NotFound; whether the caller may see it is for the caller to ask."""
+    """The public face of an account.
+
+    Raises NotFound; whether the caller may see it is for the caller to ask.
+    """
     row = await db.fetchrow("SELECT id, name FROM users WHERE id = $1", user_id)
     if row is None:
         raise NotFound.of("user")
