@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 from litestar import WebSocket, websocket
 
+from channels.commands import received
 from channels.connection import Connection
 from channels.relay import Relay
 from channels.wire import EXTENSION, SendWire, Wire
-from domain.auth import service as auth
 
 log = logging.getLogger("maycole.endpoint")
 
@@ -38,7 +38,7 @@ async def connection_websocket(socket: WebSocket[Any, Any, Any]) -> None:
         return
     await socket.accept()
     async with _wire(socket) as wire:
-        connection = Connection(wire, live.relay, auth.identify)
+        connection = Connection(wire, live.relay)
         live.connections.add(connection)
         try:
             await _serve(socket, connection)
@@ -59,7 +59,7 @@ async def _serve(socket: WebSocket[Any, Any, Any], connection: Connection) -> No
             return
         data = event.get("text")
         try:
-            await connection.received(data.encode() if data is not None else event["bytes"])
+            await received(connection, data.encode() if data is not None else event["bytes"])
         except Exception:
             # The edge: a mistake of ours ends this connection, is told to nobody but us, and harms no other.
             log.exception("a command failed")

@@ -18,6 +18,8 @@ from typing import Final
 from channels import protocol
 from channels.bus import Bus, Listener
 from channels.hub import Feed, Hub
+from channels.protocol import Since
+from channels.wire import BUFFER_BYTES_MAX
 from domain import db, streams
 from domain.streams import Entry, Head
 
@@ -28,6 +30,7 @@ RECHECK_S: Final = 10.0
 LINGER_S: Final = 10.0
 AT_ONCE: Final = 4
 CHUNK: Final = 500
+RECOVERED_MAX: Final = 300
 
 
 class Relay:
@@ -100,10 +103,25 @@ class Relay:
             return None
         return [protocol.push(entry.channel, protocol.publication(entry)) for entry in entries]
 
-    async def refresh(self, feed: Feed) -> None:
-        """Ask the log where the channel stands, for somebody who knows of more than this process does."""
-        for head in await streams.heads([feed.channel]):
-            await self._fill(head)
+    async def missed(self, feed: Feed, since: Since) -> list[bytes] | None:
+        """All pushes after a position, up to `feed.last` as it is on return.
+
+        None where that cannot be told, or is more than RECOVERED_MAX or what a client's buffer takes.
+        """
+        if since.offset > feed.last or (since.epoch and since.epoch != feed.epoch):
+            # Somebody knows of more than this process does: ask the log.
+            await self._catch_up({feed.channel})
+        if since.epoch and since.epoch != feed.epoch:
+            return None
+        pushes: list[bytes] = []
+        while (at := since.offset + len(pushes)) != feed.last:
+            more = await self.after(feed, at, limit=RECOVERED_MAX + 1)
+            if more is None:
+                return None
+            pushes += more
+            if len(pushes) > RECOVERED_MAX or sum(map(len, pushes)) > BUFFER_BYTES_MAX:
+                return None
+        return pushes
 
     async def run(self) -> None:
         """Read what is wanted, and look after the heads, until cancelled."""
