@@ -1,0 +1,97 @@
+"""What tests stand on: real Postgres and Redis, the real app under its real server, on a free port of loopback."""
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.config import Config
+from app.embedded import Embedded
+from app.main import create_app
+from app.migrate import migrate
+from app.server import Server, address, listening
+from tests.factories import Api
+from tests.listener import Listeners
+
+SECRET = "tests sign their tokens with this secret"
+ORIGIN = "https://app.example"
+
+
+@pytest.fixture(scope="session")
+def ground() -> Iterator[Path]:
+    """A directory that the servers' own user can reach, also when the tests run as root."""
+    place = Path(tempfile.mkdtemp(prefix="maycole-tests-"))
+    place.chmod(0o711)
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.fixture(scope="session")
+def servers(ground: Path) -> Iterator[Embedded]:
+    """Postgres and Redis for all tests that do not break them."""
+    with Embedded(ground / "shared", durable=False) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+async def config(servers: Embedded) -> Config:
+    """The configuration of every app under test: a migrated database, its Redis, one secret."""
+    assert servers.database_url is not None
+    await migrate(servers.database_url)
+    return Config(
+        database_url=servers.database_url,
+        redis_url=servers.redis_url,
+        jwt_secret=SECRET,
+        allowed_origins=(ORIGIN,),
+        log_level="WARNING",
+    )
+
+
+@contextlib.asynccontextmanager
+async def serving(config: Config) -> AsyncIterator[str]:
+    """The app under its own server in this event loop; its URL. One at a time: the pool is the process's."""
+    started = asyncio.Event()
+    with listening("127.0.0.1", 0) as listener:
+        server = Server(create_app(config), on_started=started.set)
+        # Not serve(): that would take the signal handlers from pytest.
+        running = asyncio.create_task(server._serve([listener]))
+        waiting = asyncio.create_task(started.wait())
+        await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        assert server.started, "the app did not start: see the log"
+        try:
+            yield address(listener)
+        finally:
+            server.should_exit = True
+            await running
+
+
+@pytest.fixture(scope="session")
+async def url(config: Config) -> AsyncIterator[str]:
+    """Where the app of this process answers; domain tests use its pool."""
+    async with serving(config) as where:
+        yield where
+
+
+@pytest.fixture(scope="session")
+async def http(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def api(http: httpx.AsyncClient) -> Api:
+    """The REST API, as a client sees it."""
+    return Api(http)
+
+
+@pytest.fixture
+async def listeners() -> AsyncIterator[Listeners]:
+    """Official SDK clients, disconnected when the test ends."""
+    async with Listeners() as all_of_them:
+        yield all_of_them
