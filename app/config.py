@@ -50,7 +50,7 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
     port = env.get("PORT", "8000")
     if not port.isascii() or not port.isdigit() or int(port) > 65535:
         wrong.append(f"PORT is {port!r}: use a number from 0 (any free port) to 65535")
-    level = env.get("LOG_LEVEL", "INFO").upper()
+    level = env.get("LOG_LEVEL", "INFO").upper().replace("WARNING", "WARN")
     if level not in LOG_LEVELS:
         wrong.append(f"LOG_LEVEL is {level!r}: use one of {', '.join(LOG_LEVELS)}")
     for name, schemes in _SCHEMES.items():

@@ -1,4 +1,4 @@
-"""What tests stand on: real Postgres and Redis, the real app under its real server, on a free port of loopback."""
+"""What tests stand on: real Postgres and Redis, the real app under its real server, on a free port."""
 
 import asyncio
 import contextlib
@@ -48,7 +48,7 @@ async def config(servers: Embedded) -> Config:
         redis_url=servers.redis_url,
         jwt_secret=SECRET,
         allowed_origins=(ORIGIN,),
-        log_level="WARNING",
+        log_level="WARN",
     )
 
 

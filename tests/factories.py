@@ -1,7 +1,9 @@
 """People, teams and things, made over the public API the way clients make them."""
 
+import contextlib
 import itertools
 import secrets
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,3 +100,10 @@ async def item(owner: Person, team_id: str | None = None, **fields: Any) -> dict
     assert answer.status_code == 201, answer.text
     data: dict[str, Any] = answer.json()["data"]
     return data
+
+
+@contextlib.asynccontextmanager
+async def api_of(url: str) -> AsyncIterator[Api]:
+    """The API of a server that is not this process."""
+    async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+        yield Api(client)

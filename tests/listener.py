@@ -1,4 +1,4 @@
-"""Listeners: the official SDK, and what its handlers saw. Tests wait for what they expect, never for a time."""
+"""Listeners: the official SDK, and what its handlers saw; they wait for what is expected, not for a time."""
 
 import asyncio
 from collections import defaultdict

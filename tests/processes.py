@@ -1,0 +1,80 @@
+"""Maycole as processes of its own, on free ports: to be several, and to be killed."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+
+from app.config import Config
+
+MAYCOLE = Path(sys.executable).with_name("maycole")
+READY_WITHIN_S = 30
+
+
+class MaycoleProcess:
+    """One `maycole serve`. `url` is the address that this very process printed."""
+
+    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
+        self.process = process
+        self.url = url
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    async def kill(self) -> None:
+        """SIGKILL: no farewell, no shutdown."""
+        self.process.kill()
+        await self.process.wait()
+
+    async def stop(self) -> int:
+        """SIGTERM, and wait; the exit status (negative: the signal)."""
+        if self.process.returncode is None:
+            self.process.terminate()
+        return await self.process.wait()
+
+
+async def start(config: Config, *, port: int = 0) -> MaycoleProcess:
+    """Start `maycole serve` with this configuration and wait until it is ready."""
+    process = await asyncio.create_subprocess_exec(
+        MAYCOLE,
+        "serve",
+        stdout=asyncio.subprocess.PIPE,
+        env={
+            "PATH": os.environ["PATH"],
+            "DATABASE_URL": config.database_url or "",
+            "REDIS_URL": config.redis_url or "",
+            "JWT_SECRET": config.jwt_secret or "",
+            "ALLOWED_ORIGINS": ",".join(config.allowed_origins),
+            "PORT": str(port),
+            "LOG_LEVEL": config.log_level,
+        },
+    )
+    assert process.stdout is not None
+    line = (await asyncio.wait_for(process.stdout.readline(), READY_WITHIN_S)).decode()
+    assert line.startswith("listening on "), f"it said {line!r}"
+    started = MaycoleProcess(process, line.removeprefix("listening on ").strip())
+    async with (
+        httpx.AsyncClient(base_url=started.url, timeout=READY_WITHIN_S) as client,
+        asyncio.timeout(READY_WITHIN_S),
+    ):
+        while (await client.get("/api/health/ready")).status_code != 200:
+            await asyncio.sleep(0.05)
+    return started
+
+
+@contextlib.asynccontextmanager
+async def running(config: Config) -> AsyncIterator[MaycoleProcess]:
+    """A process that has ended when the block has."""
+    started = await start(config)
+    try:
+        yield started
+    finally:
+        if started.process.returncode is None:
+            started.process.send_signal(signal.SIGKILL)
+            await started.process.wait()
