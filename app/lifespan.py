@@ -7,9 +7,9 @@ Order: database pool, keys, the listeners of the log, the relay's tasks; and bac
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from litestar import Litestar
 
@@ -40,11 +40,11 @@ class Process:
         self._stopping = False
 
     def start(self) -> None:
-        self._supervise("the bus reader", self.relay.bus.run_reader)
-        self._supervise("the bus publisher", self.relay.bus.run_publisher)
-        self._supervise("the relay", self.relay.run)
-        self._supervise("the sweeper", self.sweeper.run)
-        self._supervise("the partition keeper", _roll_partitions)
+        self.supervise("the bus reader", self.relay.bus.run_reader)
+        self.supervise("the bus publisher", self.relay.bus.run_publisher)
+        self.supervise("the relay", self.relay.run)
+        self.supervise("the sweeper", self.sweeper.run)
+        self.supervise("the partition keeper", _roll_partitions)
 
     async def stop(self) -> None:
         self._stopping = True
@@ -53,11 +53,9 @@ class Process:
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.relay.bus.close()
 
-    def _supervise(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        async def run() -> None:
-            await work()
-
-        task = asyncio.create_task(run(), name=name)
+    def supervise(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run `work` in the background, for as long as the process lives: if it ends, so does the process."""
+        task = asyncio.create_task(work(), name=name)
         self.tasks.add(task)
         task.add_done_callback(self._ended)
 

@@ -160,7 +160,12 @@ class Bus:
             )
             if message is not None:
                 heard_at = loop.time()
-                self._heard(message, missing)
+                try:
+                    self._heard(message, missing)
+                except (ValueError, msgspec.MsgspecError) as garbled:
+                    # Not one of ours, or from a version to come: a doorbell that rang strangely still rang.
+                    log.warning("cannot read %r: %s", message[1], garbled)
+                    self._listener.on_link(True)
             if not self.listening and not missing:
                 self.listening = True
                 self._listener.on_link(True)

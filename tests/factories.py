@@ -25,6 +25,7 @@ class Person:
     refresh_token: str
     session_id: str
     personal_team_id: str
+    password: str = PASSWORD
 
     async def get(self, path: str, **more: Any) -> httpx.Response:
         return await self.api.call("GET", path, token=self.token, **more)

@@ -40,11 +40,18 @@ class Listener:
         await self.client.ready(timeout=WITHIN_S)
         return self
 
-    async def follow(self, channel: str) -> Subscription:
+    async def follow(self, channel: str, **options: Any) -> Subscription:
         """Subscribe, and wait until that is done."""
-        subscription = self.client.new_subscription(channel, events=_SubscriptionEvents(self, channel))
-        await subscription.subscribe()
+        subscription = await self.watch(channel, **options)
         await self.until(lambda: any(said[:2] == ("subscribed", channel) for said in self.said))
+        return subscription
+
+    async def watch(self, channel: str, **options: Any) -> Subscription:
+        """Ask to subscribe, and note what comes of it."""
+        subscription = self.client.new_subscription(
+            channel, events=_SubscriptionEvents(self, channel), **options
+        )
+        await subscription.subscribe()
         return subscription
 
     async def until(self, condition: Callable[[], bool], *, within_s: float = WITHIN_S) -> None:

@@ -23,8 +23,8 @@ class AuditLogsController(Controller):
         self,
         caller: NamedDependency[Actor],
         team_id: TeamId = None,
-        actor: Annotated[
-            str | None, QueryParameter(max_length=40, description="the id of whoever did it")
+        by: Annotated[
+            str | None, QueryParameter(name="actor", max_length=40, description="the id of whoever did it")
         ] = None,
         action: Annotated[
             str | None, QueryParameter(max_length=100, description="`inventory.adjusted`")
@@ -48,7 +48,7 @@ class AuditLogsController(Controller):
     ) -> Live[AuditRecord]:
         """A team's audit trail, newest first; `position` is that of `audit:<teamId>`."""
         only = Filter(
-            actor=caller.user if actor == "me" else actor,
+            actor=caller.user if by == "me" else by,
             action=action,
             resource=resource,
             outcome=outcome,
