@@ -130,15 +130,27 @@ class Bus:
                 for name, body in batch:
                     pipeline.publish(name, body)
                 await pipeline.execute()
-                self.speaking = True
             except GONE as lost:
-                if self.speaking:
-                    log.warning("cannot publish to Redis: %s", lost)
+                log.warning("cannot publish to Redis: %s", lost)
                 self.speaking = False
+                await self._answers()
+                self.speaking = True
 
     async def close(self) -> None:
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
+
+    async def _answers(self) -> None:
+        """Wait until Redis answers. What was posted meanwhile is old news by then: it is found in the log."""
+        while True:
+            await asyncio.sleep(TRY_AGAIN_AFTER_S)
+            try:
+                await self._redis.ping()
+            except GONE:
+                continue  # said once already; health tells that it lasts
+            while not self._outbox.empty():
+                self._outbox.get_nowait()
+            return
 
     def _post(self, name: bytes, body: bytes) -> None:
         if not self._outbox.full():

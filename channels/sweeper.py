@@ -22,6 +22,7 @@ SWEEP_EVERY_S: Final = 1.0
 # Longer than a commit can take (lock and statement timeouts) and than the clocks of two machines may differ.
 LOOKS_BACK_S: Final = 30.0
 TRY_AGAIN_AFTER_S: Final = 1.0
+_TRY_LOCK: Final = "SELECT pg_try_advisory_lock($1)"
 
 
 class Sweeper:
@@ -49,11 +50,11 @@ class Sweeper:
             self._database_url, timeout=db.CONNECT_WITHIN_S, command_timeout=db.COMMAND_WITHIN_S
         )
         try:
-            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):
+            while not (self._bus.speaking and await connection.fetchval(_TRY_LOCK, LOCK_KEY)):
                 await asyncio.sleep(TRY_AGAIN_AFTER_S)
             self.awake = True
             said: dict[str, tuple[str, int]] = {}
-            while self._bus.speaking or not said:
+            while self._bus.speaking:
                 # The lock lives as long as this connection: ask it, so that a lost one is noticed.
                 await connection.fetchval("SELECT 1")
                 said = await self._sweep(said)

@@ -39,21 +39,32 @@ class MaycoleProcess:
         return await self.process.wait()
 
 
+def environment(config: Config, *, port: int = 0) -> dict[str, str]:
+    """The variables that give a process this configuration, and no others."""
+    return {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": config.database_url or "",
+        "REDIS_URL": config.redis_url or "",
+        "JWT_SECRET": config.jwt_secret or "",
+        "ALLOWED_ORIGINS": ",".join(config.allowed_origins),
+        "PORT": str(port),
+        "LOG_LEVEL": config.log_level,
+    }
+
+
+async def migrate(config: Config) -> None:
+    """`maycole migrate`: in a process of its own, since a process has one pool."""
+    process = await asyncio.create_subprocess_exec(MAYCOLE, "migrate", env=environment(config))
+    assert await process.wait() == 0
+
+
 async def start(config: Config, *, port: int = 0) -> MaycoleProcess:
     """Start `maycole serve` with this configuration and wait until it is ready."""
     process = await asyncio.create_subprocess_exec(
         MAYCOLE,
         "serve",
         stdout=asyncio.subprocess.PIPE,
-        env={
-            "PATH": os.environ["PATH"],
-            "DATABASE_URL": config.database_url or "",
-            "REDIS_URL": config.redis_url or "",
-            "JWT_SECRET": config.jwt_secret or "",
-            "ALLOWED_ORIGINS": ",".join(config.allowed_origins),
-            "PORT": str(port),
-            "LOG_LEVEL": config.log_level,
-        },
+        env=environment(config, port=port),
     )
     assert process.stdout is not None
     line = (await asyncio.wait_for(process.stdout.readline(), READY_WITHIN_S)).decode()

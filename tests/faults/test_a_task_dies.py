@@ -1,0 +1,44 @@
+"""A background task that dies takes the process with it, loudly: serving on without it would be a lie."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import msgspec
+
+from app.config import Config
+
+SERVE_WITH_A_DOOMED_TASK = """
+import sys
+import msgspec
+from app.config import Config
+from app.main import create_app
+from app.server import Server, address, listening
+
+async def doomed():
+    raise LookupError("there was nothing left to do")
+
+config = msgspec.json.decode(sys.argv[1], type=Config, dec_hook=lambda kind, value: kind(value))
+app = create_app(config)
+with listening("127.0.0.1", 0) as listener:
+    print(address(listener), flush=True)
+    server = Server(app, on_started=lambda: app.state.process.supervise("the doomed task", doomed))
+    server.run(sockets=[listener])
+"""
+
+
+async def test_a_background_task_that_dies_takes_the_process_down_and_says_which(config: Config) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        SERVE_WITH_A_DOOMED_TASK,
+        msgspec.json.encode(config, enc_hook=str),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    _, said = await asyncio.wait_for(process.communicate(), 30)
+
+    assert process.returncode != 0
+    assert b"CRITICAL maycole.lifespan the doomed task died: this process stops" in said
+    assert b"LookupError: there was nothing left to do" in said
