@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, settings
 
 from app.config import Config
 from app.embedded import Embedded
@@ -17,6 +18,10 @@ from app.migrate import migrate
 from app.server import Server, address, listening
 from tests.factories import Api
 from tests.listener import Listeners
+
+# How fast the machine is today says nothing about the product.
+settings.register_profile("maycole", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("maycole")
 
 SECRET = "tests sign their tokens with this secret"
 ORIGIN = "https://app.example"

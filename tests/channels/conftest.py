@@ -1,0 +1,38 @@
+"""A channel with entries in it, written as the product writes them."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from domain import channels, db, streams
+from domain.streams import Draft
+from tests.factories import Api, Person
+
+
+@dataclass
+class Stream:
+    """A channel of Ann's with entries in it."""
+
+    ann: Person
+    channel: str
+    epoch: str
+    top: int
+
+    async def append(self, count: int, *, size: int = 0) -> None:
+        """More entries, with `size` bytes of ballast each, announced like any."""
+        ballast = "x" * size
+        async with db.transaction() as unit:
+            drafts = [Draft(self.channel, f"evt_{n}", "test", f'{{"n":{n},"ballast":"{ballast}"}}') for n in range(count)]
+            entries = await streams.append(unit.connection, drafts)
+        streams.announce(entries)
+        self.top = entries[-1].offset
+
+
+@pytest.fixture
+async def stream(api: Api) -> Stream:
+    ann = await api.person("Ann")
+    channel = channels.inventory(ann.personal_team_id)
+    head = await streams.open_head(channel)
+    stream = Stream(ann, channel, head.epoch, 0)
+    await stream.append(10)
+    return stream

@@ -1,0 +1,197 @@
+"""The hub alone: who is written what, in which order, and what is said to be missing."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from channels import protocol
+from channels.hub import AHEAD_MAX, RING_ENTRIES, Feed, Hub
+from domain.streams import Entry
+
+CHANNEL = "inventory:team_1"
+EPOCH = "epoch"
+
+
+class Screen:
+    """A follower that notes what it is given."""
+
+    def __init__(self) -> None:
+        self.behind = False
+        self.frames: list[bytes] = []
+        self.heard: list[bytes] = []
+        self.left_at: list[int] = []
+        self.lost_channels: list[str] = []
+        self.write = self.frames.append
+
+    def hear(self, pushed: bytes) -> None:
+        self.heard.append(pushed)
+
+    def fell_behind(self, channel: str, offset: int) -> None:
+        self.left_at.append(offset)
+
+    def lost(self, channel: str) -> None:
+        self.lost_channels.append(channel)
+
+    @property
+    def offsets(self) -> list[int]:
+        return [_offset(line) for frame in self.frames for line in protocol.payload(frame).split(b"\n")]
+
+
+def _offset(pushed: bytes) -> int:
+    return int(pushed.rpartition(b":")[2].rstrip(b"}"))
+
+
+def _push(offset: int, channel: str = CHANNEL) -> bytes:
+    return protocol.push(channel, protocol.publication(_entry(offset, channel)))
+
+
+def _entry(offset: int, channel: str = CHANNEL) -> Entry:
+    return Entry(channel, EPOCH, offset, f"evt_{offset}", "test", '{"n":1}')
+
+
+@pytest.fixture
+def missing() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def hub(missing: list[str]) -> Hub:
+    return Hub(need=missing.append, overheard="user")
+
+
+def _follow(hub: Hub, *, last: int = 0, channel: str = CHANNEL) -> tuple[Feed, Screen]:
+    feed, screen = hub.open(channel, EPOCH, last), Screen()
+    hub.follow(feed, screen)
+    return feed, screen
+
+
+async def _deliver(hub: Hub, *offsets: int, channel: str = CHANNEL) -> None:
+    for offset in offsets:
+        hub.deliver(channel, EPOCH, offset, _push(offset, channel))
+    await asyncio.sleep(0)
+
+
+async def test_all_that_arrives_in_one_turn_leaves_as_one_frame(hub: Hub, missing: list[str]) -> None:
+    _, screen = _follow(hub)
+    await _deliver(hub, 1, 2, 3)
+    assert screen.offsets == [1, 2, 3]
+    assert len(screen.frames) == 1
+    await _deliver(hub, 4)
+    assert screen.offsets == [1, 2, 3, 4]
+    assert missing == []
+
+
+async def test_everyone_is_written_the_very_same_bytes(hub: Hub) -> None:
+    feed, first = _follow(hub)
+    second = Screen()
+    hub.follow(feed, second)
+    await _deliver(hub, 1)
+    assert first.frames[0] is second.frames[0]
+
+
+async def test_what_was_seen_is_dropped_and_what_comes_early_waits_for_what_is_missing(
+    hub: Hub, missing: list[str]
+) -> None:
+    _, screen = _follow(hub, last=4)
+    await _deliver(hub, 4, 7, 6, 7)
+    assert screen.offsets == []
+    assert set(missing) == {CHANNEL}
+    await _deliver(hub, 5)
+    assert screen.offsets == [5, 6, 7]
+
+
+async def test_a_gap_is_filled_from_the_log_before_anything_later_is_passed_on(hub: Hub) -> None:
+    _, screen = _follow(hub)
+    await _deliver(hub, 3, 4)
+    assert hub.fill(CHANNEL, [_entry(1), _entry(2), _entry(3)])
+    await asyncio.sleep(0)
+    assert screen.offsets == [1, 2, 3, 4]
+
+
+async def test_entries_that_do_not_follow_on_are_refused(hub: Hub) -> None:
+    _, screen = _follow(hub)
+    assert not hub.fill(CHANNEL, [_entry(2)])
+    await asyncio.sleep(0)
+    assert screen.offsets == []
+
+
+async def test_what_arrives_early_is_kept_only_so_far(hub: Hub) -> None:
+    feed, _ = _follow(hub)
+    await _deliver(hub, *range(2, AHEAD_MAX + 100))
+    assert len(feed.ahead) == AHEAD_MAX
+
+
+async def test_a_higher_top_or_another_epoch_asks_for_the_log(hub: Hub, missing: list[str]) -> None:
+    _follow(hub, last=5)
+    hub.top(CHANNEL, EPOCH, 5)
+    assert missing == []
+    hub.top(CHANNEL, EPOCH, 6)
+    hub.top(CHANNEL, "another", 1)
+    hub.deliver(CHANNEL, "another", 6, _push(6))
+    assert missing == [CHANNEL] * 3
+
+
+async def test_a_broken_stream_is_said_to_be_so_and_begins_again_at_its_head(hub: Hub) -> None:
+    feed, screen = _follow(hub, last=5)
+    hub.deliver(CHANNEL, EPOCH, 6, _push(6))
+    hub.restart(CHANNEL, "another", 2)
+    assert screen.offsets == [6], "what had arrived in order is not taken away"
+    assert screen.lost_channels == [CHANNEL]
+    assert (feed.epoch, feed.last, feed.recent(2), feed.recent(1)) == ("another", 2, [], None)
+
+
+async def test_a_follower_that_is_behind_is_taken_out_where_it_was_served_to(hub: Hub) -> None:
+    feed, slow = _follow(hub)
+    fast = Screen()
+    hub.follow(feed, fast)
+    await _deliver(hub, 1)
+    slow.behind = True
+    await _deliver(hub, 2, 3)
+    await _deliver(hub, 4)
+    assert (slow.offsets, slow.left_at) == ([1], [1])
+    assert fast.offsets == [1, 2, 3, 4]
+    assert slow not in feed.followers
+
+
+async def test_a_follower_that_falls_behind_between_two_frames_is_taken_out_between_them(hub: Hub) -> None:
+    feed, slow = _follow(hub)
+
+    def write(frame: bytes) -> None:
+        slow.frames.append(frame)
+        slow.behind = True
+
+    slow.write = write
+    big = "x" * 40_000
+    for offset in (1, 2, 3):
+        entry = Entry(CHANNEL, EPOCH, offset, "evt", "test", f'{{"n":"{big}"}}')
+        hub.deliver(CHANNEL, EPOCH, offset, protocol.push(CHANNEL, protocol.publication(entry)))
+    hub.flush(feed)
+    assert (len(slow.frames), slow.left_at) == (1, [1])
+
+
+async def test_followers_hear_what_concerns_their_user_before_it_is_written(hub: Hub) -> None:
+    _, screen = _follow(hub, channel="user:user_1")
+    order: list[Any] = []
+    screen.hear = order.append  # type: ignore[method-assign]  # to see both in one list
+    screen.write = order.append
+    await _deliver(hub, 1, channel="user:user_1")
+    assert order[0] == _push(1, "user:user_1")
+    assert protocol.payload(order[1]) == order[0]
+    _, other = _follow(hub)
+    await _deliver(hub, 1)
+    assert other.heard == []
+
+
+async def test_the_ring_keeps_the_newest_and_says_how_far_back_it_goes(hub: Hub) -> None:
+    feed, _ = _follow(hub)
+    await _deliver(hub, *range(1, RING_ENTRIES + 11))
+    assert feed.oldest == 11
+    assert feed.recent(10) is not None
+    assert [_offset(pushed) for pushed in feed.recent(RING_ENTRIES + 8) or []] == [
+        RING_ENTRIES + 9,
+        RING_ENTRIES + 10,
+    ]
+    assert feed.recent(9) is None, "what the ring has let go is not made up"
+    assert feed.recent(feed.last) == []
+    assert feed.recent(feed.last + 1) is None
