@@ -18,6 +18,7 @@ from app.pipeline import positions
 from channels.endpoint import Live
 from channels.relay import Relay
 from channels.sweeper import Sweeper
+from channels.watchman import Watchman
 from domain import db, keys, streams
 from domain.audit_logs import service as audit_logs
 
@@ -34,7 +35,9 @@ class Process:
         assert config.database_url is not None, "the shell checks what is needed (app/config.py)"
         assert config.redis_url is not None, "the shell checks what is needed (app/config.py)"
         self.relay = Relay(config.redis_url)
+        self.live = Live(self.relay, frozenset(config.allowed_origins))
         self.sweeper = Sweeper(config.database_url, self.relay.bus)
+        self.watchman = Watchman(self.live.connections)
         self.tasks: set[asyncio.Task[None]] = set()
         self.died: str | None = None
         self._stopping = False
@@ -44,6 +47,7 @@ class Process:
         self.supervise("the bus publisher", self.relay.bus.run_publisher)
         self.supervise("the relay", self.relay.run)
         self.supervise("the sweeper", self.sweeper.run)
+        self.supervise("the watchman", self.watchman.run)
         self.supervise("the partition keeper", _roll_partitions)
 
     async def stop(self) -> None:
@@ -79,7 +83,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     await db.open_pool(config.database_url)
     process = Process(config)
     app.state.process = process
-    app.state.live = Live(process.relay, frozenset(config.allowed_origins))
+    app.state.live = process.live
     heard = [process.relay.announce, positions.collect]
     streams.listeners.extend(heard)
     process.start()

@@ -37,12 +37,14 @@ def up(config: Config, *, say: Say) -> None:
         listening(config.host, config.port) as listener,
     ):
         own = address(listener)
+        port = listener.getsockname()[1]
         config = msgspec.structs.replace(
             config,
             database_url=config.database_url or servers.database_url,
             redis_url=config.redis_url or servers.redis_url,
             jwt_secret=config.jwt_secret or kept_secret(config.data_dir / "jwt-secret"),
-            allowed_origins=config.allowed_origins or (own, own.replace("127.0.0.1", "localhost")),
+            allowed_origins=config.allowed_origins
+            or (config.public_url or own, f"http://127.0.0.1:{port}", f"http://localhost:{port}"),
         )
         assert config.database_url is not None, "given, or started just now"
         say("database: migrating")

@@ -49,7 +49,10 @@ class Listener(msgspec.Struct):
 
 
 class Bus:
-    """This process's place on the bus. `listening` and `speaking` tell how it fares."""
+    """This process's place on the bus.
+
+    `listening` and `speaking` tell how it fares, `dropped` how many announcements were given up.
+    """
 
     def __init__(self, url: str, listener: Listener) -> None:
         options: dict[str, Any] = {
@@ -66,26 +69,28 @@ class Bus:
             )
         )
         self._wanted: set[bytes] = set()
-        self._confirmed: dict[bytes, asyncio.Future[None]] = {}
+        self._confirmed: dict[bytes, asyncio.Future[bool]] = {}
         self._connection: AbstractConnection | None = None
         self._outbox: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue(OUTBOX_MAX)
         self.listening = False
         self.speaking = True
+        self.dropped = 0
 
-    async def subscribe(self, channel: str) -> None:
-        """Hear this channel from now on.
+    async def subscribe(self, channel: str) -> bool:
+        """Hear this channel from now on: True when Redis has confirmed it.
 
-        Returns when Redis has confirmed, or at once while the link is down.
+        False while the link is down or does not answer: then what is missed until `on_link` is in the log.
         """
         name = PREFIX + channel.encode()
         self._wanted.add(name)
         if self._connection is None:
-            return
+            return False
         confirmed = self._confirmed.get(name)
         if confirmed is None:
             confirmed = self._confirmed[name] = asyncio.get_running_loop().create_future()
             await self._tell(b"SUBSCRIBE", name)
-        await asyncio.wait([confirmed], timeout=SILENT_FOR_S)
+        done, _ = await asyncio.wait([confirmed], timeout=SILENT_FOR_S)
+        return bool(done) and confirmed.result()
 
     async def unsubscribe(self, channel: str) -> None:
         name = PREFIX + channel.encode()
@@ -132,6 +137,7 @@ class Bus:
                 await pipeline.execute()
             except GONE as lost:
                 log.warning("cannot publish to Redis: %s", lost)
+                self.dropped += len(batch)
                 self.speaking = False
                 await self._answers()
                 self.speaking = True
@@ -150,10 +156,13 @@ class Bus:
                 continue  # said once already; health tells that it lasts
             while not self._outbox.empty():
                 self._outbox.get_nowait()
+                self.dropped += 1
             return
 
     def _post(self, name: bytes, body: bytes) -> None:
-        if not self._outbox.full():
+        if self._outbox.full():
+            self.dropped += 1
+        else:
             self._outbox.put_nowait((name, body))
 
     async def _listen(self, connection: AbstractConnection) -> None:
@@ -172,12 +181,7 @@ class Bus:
             )
             if message is not None:
                 heard_at = loop.time()
-                try:
-                    self._heard(message, missing)
-                except (ValueError, msgspec.MsgspecError) as garbled:
-                    # Not one of ours, or from a version to come: a doorbell that rang strangely still rang.
-                    log.warning("cannot read %r: %s", message[1], garbled)
-                    self._listener.on_link(True)
+                self._heard(message, missing)
             if not self.listening and not missing:
                 self.listening = True
                 self._listener.on_link(True)
@@ -190,21 +194,21 @@ class Bus:
     def _heard(self, message: Any, missing: set[bytes]) -> None:
         kind, name = message[0], message[1]
         if kind == b"message" and name == TOPS:
-            for head in msgspec.json.decode(message[2], type=list[Head]):
+            for head in _heads(message[2]):
                 self._listener.on_head(head)
         elif kind == b"message":
-            position, _, pushed = message[2].partition(b"\n")
-            epoch, _, offset = position.partition(b" ")
-            self._listener.on_publication(name[len(PREFIX) :].decode(), epoch.decode(), int(offset), pushed)
+            epoch, offset, pushed = _publication(message[2])
+            self._listener.on_publication(name[len(PREFIX) :].decode(), epoch, offset, pushed)
         elif kind == b"subscribe":
             missing.discard(name)
             confirmed = self._confirmed.get(name)
             if confirmed is not None and not confirmed.done():
-                confirmed.set_result(None)
+                confirmed.set_result(True)
 
     async def _tell(self, *command: bytes) -> None:
         """A command on the reading connection; if that fails the reader notices and starts over."""
-        if self._connection is None:
+        # A connection that broke would connect again by itself, subscribed to nothing but this.
+        if self._connection is None or not self._connection.is_connected:
             return
         try:
             await self._connection.send_command(*command, check_health=False)
@@ -216,7 +220,26 @@ class Bus:
         waiting, self._confirmed = self._confirmed, {}
         for confirmed in waiting.values():
             if not confirmed.done():
-                confirmed.set_result(None)
+                confirmed.set_result(False)
         if self.listening:
             self.listening = False
             self._listener.on_link(False)
+
+
+def _heads(body: bytes) -> list[Head]:
+    try:
+        return msgspec.json.decode(body, type=list[Head])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        # Not one of ours, or from a version to come: it says nothing to us, and the log says everything.
+        log.warning("cannot read what is announced: %r", body[:100])
+        return []
+
+
+def _publication(body: bytes) -> tuple[str, int, bytes]:
+    position, _, pushed = body.partition(b"\n")
+    epoch, _, offset = position.partition(b" ")
+    if not offset.isdigit():
+        # As above. An offset that nothing follows on makes the relay look into the log.
+        log.warning("cannot read a publication: %r", body[:100])
+        return "", 0, b""
+    return epoch.decode("ascii", "replace"), int(offset), pushed

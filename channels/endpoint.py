@@ -4,7 +4,6 @@ The Origin is checked during the handshake, by an exact list: CORS does not prot
 sends no Origin is no browser, and needs a token all the same.
 """
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
@@ -75,8 +74,7 @@ async def _wire(socket: WebSocket[Any, Any, Any]) -> AsyncIterator[Wire]:
         yield direct
         return
     wire = SendWire(socket.send)
-    sender = asyncio.create_task(wire.run())
     try:
         yield wire
     finally:
-        sender.cancel()
+        await wire.ended()

@@ -5,6 +5,7 @@ domain/auth), of the database as it is now. Rights that change are news on the c
 concern, which every connection of that user follows; `concerns` reads that news.
 """
 
+from collections.abc import Collection, Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -12,13 +13,14 @@ import msgspec
 from channels.protocol import Refused
 from domain import channels
 from domain.teams import policy
-from domain.teams import service as teams
 
 # News after which a connection must ask again what it may follow.
 _CHANGES_RIGHTS: Final = frozenset(
     {"teams.created", "teams.member_added", "teams.member_removed", "teams.role_changed", "teams.deleted"}
 )
 _ENDS_SESSION: Final = "auth.session_revoked"
+
+Roles = Mapping[str, policy.Role]
 
 
 class _Data(msgspec.Struct):
@@ -45,25 +47,43 @@ class _Pushed(msgspec.Struct):
 _pushed = msgspec.json.Decoder(_Pushed)
 
 
-async def may_follow(user_id: str, channel: str) -> None:
+async def roles_of(user_id: str) -> Roles:
+    """The user's roles as the database has them now: what the other functions here decide by."""
+    return (await policy.roles_of([user_id]))[user_id]
+
+
+def may_follow(user_id: str, roles: Roles, channel: str) -> None:
     """Raises Refused: 102 for a name that no channel has, 103 alike for forbidden and for absent."""
     parsed = channels.parse(channel)
     if parsed is None:
         raise Refused(102)
     kind, owner_id = parsed
-    allowed = (
-        owner_id == user_id
-        if kind.owner == "user"
-        else await policy.allows(user_id, owner_id, kind.permission)
-    )
+    if kind.owner == "user":
+        allowed = owner_id == user_id
+    else:
+        allowed = policy.grants(roles.get(owner_id), kind.permission)
     if not allowed:
         raise Refused(103)
 
 
-async def joined_by_server(user_id: str) -> list[str]:
+def joined_by_server(user_id: str, roles: Roles) -> list[str]:
     """What every connection of this user follows from its connect on: their own channels and their teams'."""
-    own = [channels.user(user_id), channels.notifications(user_id)]
-    return own + [channels.team(team_id) for team_id in await teams.of_user(user_id)]
+    return [
+        f"{kind.name}:{owner_id}"
+        for kind in channels.KINDS.values()
+        if kind.joined_by_server
+        for owner_id in ([user_id] if kind.owner == "user" else roles)
+    ]
+
+
+def still_right(user_id: str, roles: Roles, followed: Collection[str]) -> bool:
+    """Whether these channels are all allowed, and none that the server joins is missing."""
+    try:
+        for channel in followed:
+            may_follow(user_id, roles, channel)
+    except Refused:
+        return False
+    return all(channel in followed for channel in joined_by_server(user_id, roles))
 
 
 def concerns(pushed: bytes, session_id: str) -> Literal["nothing", "rights", "session"]:

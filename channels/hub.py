@@ -6,17 +6,21 @@ Promises
   - A publication that is not the next one is never passed on: a lower one was seen, a higher one means that
     something is missing, and `need` is called, which reads the gap from the log (channels/relay.py).
   - All that arrives for a channel within one turn of the event loop leaves as one frame, the same bytes to
-    everyone.
-  - A follower that is behind is not in the way: it takes itself out and comes back at its own position.
+    all.
+  - A follower that is behind is not in the way: it is taken out and comes back at its own position.
+  - A follower that breaks harms no other: it is dropped, and said so in the log.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from channels import protocol
 from domain.streams import Entry
+
+log = logging.getLogger("maycole.hub")
 
 RING_ENTRIES: Final = 512
 RING_BYTES: Final = 1024 * 1024
@@ -45,12 +49,14 @@ class Follower(Protocol):
 class Feed:
     """One channel as this process knows it: where it stands, its newest publications, who follows.
 
-    `last` is the offset up to which followers have been written to, or will be at the end of this turn.
+    `last` is the offset up to which followers have been written to, or will be at the end of this turn. A
+    feed with `pins` is in use although nobody may follow it at the moment.
     """
 
     __slots__ = (
         "ahead",
         "channel",
+        "closing",
         "epoch",
         "followers",
         "last",
@@ -61,17 +67,27 @@ class Feed:
         "ring_bytes",
     )
 
-    def __init__(self, channel: str, epoch: str, last: int, *, overheard: bool) -> None:
+    def __init__(self, channel: str, epoch: str, last: int, *, overheard: bool = False) -> None:
         self.channel = channel
-        self.overheard = overheard
         self.epoch = epoch
         self.last = last
+        self.overheard = overheard
         self.ring: deque[bytes] = deque()  # pushes, the newest of which has offset `last`
         self.ring_bytes = 0
         self.ahead: dict[int, bytes] = {}  # arrived before the ones they follow on
         self.pending: list[bytes] = []
         self.followers: dict[Follower, None] = {}
         self.pins = 0
+        self.closing: asyncio.TimerHandle | None = None
+
+    @property
+    def oldest(self) -> int:
+        """The offset of the oldest push in the ring; `last + 1` while it is empty."""
+        return self.last - len(self.ring) + 1
+
+    @property
+    def idle(self) -> bool:
+        return not self.followers and not self.pins
 
     def recent(self, after: int) -> list[bytes] | None:
         """The pushes after an offset, or None where the ring does not reach back that far."""
@@ -80,22 +96,25 @@ class Feed:
             return None
         return list(self.ring)[len(self.ring) - missed :]
 
-    @property
-    def oldest(self) -> int:
-        """The offset of the oldest push in the ring; `last + 1` while it is empty."""
-        return self.last - len(self.ring) + 1
-
-    def _append(self, pushed: bytes) -> None:
-        self.last += 1
-        self.ring.append(pushed)
-        self.ring_bytes += len(pushed)
+    def append(self, pushed: bytes) -> None:
+        """The next publication, and those that were waiting for it."""
+        waiting: bytes | None = pushed
+        while waiting is not None:
+            self.last += 1
+            self.ring.append(waiting)
+            self.ring_bytes += len(waiting)
+            self.pending.append(waiting)
+            waiting = self.ahead.pop(self.last + 1, None) if self.ahead else None
         while len(self.ring) > RING_ENTRIES or self.ring_bytes > RING_BYTES:
             self.ring_bytes -= len(self.ring.popleft())
-        self.pending.append(pushed)
 
-    def _take_ahead(self) -> None:
-        while self.ahead and (pushed := self.ahead.pop(self.last + 1, None)) is not None:
-            self._append(pushed)
+    def prepend(self, pushes: Sequence[bytes]) -> None:
+        """Publications from right before the ring, ascending; the newest of them, as many as it holds."""
+        for pushed in reversed(pushes):
+            if len(self.ring) >= RING_ENTRIES or self.ring_bytes + len(pushed) > RING_BYTES:
+                return
+            self.ring.appendleft(pushed)
+            self.ring_bytes += len(pushed)
 
 
 class Hub:
@@ -128,8 +147,7 @@ class Hub:
             self._need(channel)
         elif offset == feed.last + 1:
             self._mark(feed)
-            feed._append(pushed)
-            feed._take_ahead()
+            feed.append(pushed)
         elif offset > feed.last:
             if len(feed.ahead) < AHEAD_MAX:
                 feed.ahead[offset] = pushed
@@ -142,10 +160,7 @@ class Hub:
             self._need(channel)
 
     def fill(self, channel: str, entries: Sequence[Entry]) -> bool:
-        """Entries read from the log, ascending.
-
-        False where they do not follow on: then the stream is broken.
-        """
+        """Entries read from the log, ascending. False where they do not follow on: the stream is broken."""
         feed = self.feeds.get(channel)
         if feed is None:
             return True
@@ -155,8 +170,7 @@ class Hub:
             if entry.offset != feed.last + 1 or entry.epoch != feed.epoch:
                 return False
             self._mark(feed)
-            feed._append(protocol.push(channel, protocol.publication(entry)))
-        feed._take_ahead()
+            feed.append(protocol.push(channel, protocol.publication(entry)))
         feed.ahead = {offset: pushed for offset, pushed in feed.ahead.items() if offset > feed.last}
         return True
 
@@ -183,21 +197,36 @@ class Hub:
         if not feed.pending:
             return
         served = feed.last - len(feed.pending)
-        framed = protocol.frames(feed.pending)
         pushes, feed.pending = feed.pending, []
         if feed.overheard:
             for follower in tuple(feed.followers):
-                for pushed in pushes:
-                    follower.hear(pushed)
+                self._hear(feed, follower, pushes)
         followers = tuple(feed.followers)
-        for frame, count in framed:
+        for frame, count in protocol.frames(pushes):
             for follower in followers:
-                if not follower.behind:
-                    follower.write(frame)
-                elif follower in feed.followers:
-                    del feed.followers[follower]
-                    follower.fell_behind(feed.channel, served)
+                try:
+                    if not follower.behind:
+                        follower.write(frame)
+                    elif follower in feed.followers:
+                        del feed.followers[follower]
+                        follower.fell_behind(feed.channel, served)
+                except Exception:
+                    self._drop(feed, follower)
             served += count
+
+    def _hear(self, feed: Feed, follower: Follower, pushes: Sequence[bytes]) -> None:
+        try:
+            for pushed in pushes:
+                follower.hear(pushed)
+        except Exception:
+            self._drop(feed, follower)
+
+    def _drop(self, feed: Feed, follower: Follower) -> None:
+        # The edge between followers: one that breaks the promise not to raise must not cost the others
+        # theirs.
+        log.exception("a follower of %s failed and is dropped", feed.channel)
+        feed.followers.pop(follower, None)
+        follower.lost(feed.channel)
 
     def _mark(self, feed: Feed) -> None:
         if feed.pending:

@@ -1,7 +1,8 @@
 """The relay: keeps this process's feeds true to the log. Where bus, hub and log meet.
 
 Promises
-  - A gap is read from Postgres once per channel and process, however many clients follow it.
+  - A gap is read from Postgres once per channel and process, however many clients follow it; what those who
+    come back have missed is read once per channel as well, into the feed's ring.
   - While the link to Redis is down, the heads of all followed channels are asked every POLL_S; when it is
     back they are asked once more before anything else is believed. They are also asked every RECHECK_S on a
     link that looks well.
@@ -17,9 +18,8 @@ from typing import Final
 
 from channels import protocol
 from channels.bus import Bus, Listener
-from channels.hub import Feed, Hub
+from channels.hub import RING_ENTRIES, Feed, Hub
 from channels.protocol import Since
-from channels.wire import BUFFER_BYTES_MAX
 from domain import db, streams
 from domain.streams import Entry, Head
 
@@ -47,11 +47,12 @@ class Relay:
             ),
         )
         self._opening: dict[str, asyncio.Task[Feed]] = {}
+        self._deepening: dict[Feed, asyncio.Task[None]] = {}
         self._chores: set[asyncio.Task[None]] = set()
         self._wanted: set[str] = set()
         self._wake = asyncio.Event()
+        self._catching_up = asyncio.Lock()
         self._polling = True
-        self.reads = 0
 
     def announce(self, entries: Sequence[Entry]) -> None:
         """Ring for entries that were just committed: a listener of domain/streams.py."""
@@ -78,17 +79,31 @@ class Relay:
             self.let_go(feed)
 
     def let_go(self, feed: Feed) -> None:
-        """Close the feed in a while if nobody follows it then: someone who reconnects finds the ring still
-        there.
+        """Close the feed in a while if nobody uses it then: who reconnects finds the ring still there."""
+        if feed.idle and feed.closing is None:
+            feed.closing = asyncio.get_running_loop().call_later(LINGER_S, self._close_if_idle, feed)
+
+    async def missed(self, feed: Feed, since: Since, *, bytes_max: int) -> list[bytes] | None:
+        """All pushes after a position, up to `feed.last` as it is on return.
+
+        None where that cannot be told, or is more than RECOVERED_MAX or `bytes_max`.
         """
-        if not feed.followers and not feed.pins:
-            asyncio.get_running_loop().call_later(LINGER_S, self._close_if_idle, feed)
+        if since.offset > feed.last or (since.epoch and since.epoch != feed.epoch):
+            # Somebody knows of more than this process does: ask the log.
+            await self._catch_up({feed.channel})
+        if feed.recent(since.offset) is None and 0 < feed.last - since.offset <= RECOVERED_MAX:
+            await self._deepen(feed)
+        if since.epoch and since.epoch != feed.epoch:
+            return None
+        pushes = feed.recent(since.offset)
+        if pushes is None or len(pushes) > RECOVERED_MAX or sum(map(len, pushes)) > bytes_max:
+            return None
+        return pushes
 
     async def after(self, feed: Feed, offset: int, *, limit: int) -> list[bytes] | None:
-        """The pushes that follow an offset, ascending, at most `limit`; None where one of them is gone.
+        """At most `limit` pushes that follow an offset, ascending; None where the next one is gone.
 
-        What the ring still has comes from there without waiting; call again until what is returned reaches
-        `feed.last`, which may have moved meanwhile.
+        What the ring has comes from there; what lies before it is read for this one caller, who is behind.
         """
         recent = feed.recent(offset)
         if recent is not None:
@@ -96,41 +111,17 @@ class Relay:
         if offset > feed.last:
             return None
         entries = await streams.read(feed.channel, offset, limit=limit, until=feed.oldest - 1)
-        self.reads += 1
-        if [entry.offset for entry in entries] != list(
-            range(offset + 1, offset + 1 + len(entries))
-        ) or not entries:
-            return None
-        return [protocol.push(entry.channel, protocol.publication(entry)) for entry in entries]
-
-    async def missed(self, feed: Feed, since: Since) -> list[bytes] | None:
-        """All pushes after a position, up to `feed.last` as it is on return.
-
-        None where that cannot be told, or is more than RECOVERED_MAX or what a client's buffer takes.
-        """
-        if since.offset > feed.last or (since.epoch and since.epoch != feed.epoch):
-            # Somebody knows of more than this process does: ask the log.
-            await self._catch_up({feed.channel})
-        if since.epoch and since.epoch != feed.epoch:
-            return None
-        pushes: list[bytes] = []
-        while (at := since.offset + len(pushes)) != feed.last:
-            more = await self.after(feed, at, limit=RECOVERED_MAX + 1)
-            if more is None:
-                return None
-            pushes += more
-            if len(pushes) > RECOVERED_MAX or sum(map(len, pushes)) > BUFFER_BYTES_MAX:
-                return None
-        return pushes
+        return _dense(entries, offset + 1) or None
 
     async def run(self) -> None:
         """Read what is wanted, and look after the heads, until cancelled."""
         loop = asyncio.get_running_loop()
-        asked_at = 0.0
+        asked_at = loop.time()
         while True:
-            wait = POLL_S if self._polling else max(0.0, asked_at + RECHECK_S - loop.time())
+            due = asked_at + (POLL_S if self._polling else RECHECK_S)
             try:
-                await asyncio.wait_for(self._wake.wait(), wait)
+                async with asyncio.timeout_at(due):
+                    await self._wake.wait()
             except TimeoutError:
                 self._wanted.update(self.hub.feeds)
                 asked_at = loop.time()
@@ -139,51 +130,74 @@ class Relay:
             try:
                 await self._catch_up(wanted)
             except db.UNREACHABLE as error:
-                log.warning("cannot read the log: %s", error)
-                self._wanted |= wanted
+                log.warning("cannot read the log: %s: %s", type(error).__name__, error)
+                self._need(*wanted)
                 await asyncio.sleep(POLL_S)
-                self._wake.set()
 
     async def _open(self, channel: str) -> Feed:
         try:
-            # In this order: what is published after the head was read is heard, what came before is in the
-            # head.
-            await self.bus.subscribe(channel)
+            # In this order: what is published after the head was read is heard, what came before is in it.
+            heard = await self.bus.subscribe(channel)
             head = await streams.open_head(channel)
-            return self.hub.open(channel, head.epoch, head.offset)
         except BaseException:
             await self.bus.unsubscribe(channel)
             raise
         finally:
             del self._opening[channel]
+        feed = self.hub.open(channel, head.epoch, head.offset)
+        if not heard:
+            self._need(channel)
+        # Whoever asked may be gone by now.
+        self.let_go(feed)
+        return feed
 
     def _close_if_idle(self, feed: Feed) -> None:
-        if not feed.followers and not feed.pins and self.hub.feeds.get(feed.channel) is feed:
+        feed.closing = None
+        if feed.idle and self.hub.feeds.get(feed.channel) is feed:
             self.hub.close(feed.channel)
-            self._unsubscribe(feed.channel)
+            task = asyncio.create_task(self.bus.unsubscribe(feed.channel))
+            self._chores.add(task)
+            task.add_done_callback(self._chores.discard)
 
-    def _unsubscribe(self, channel: str) -> None:
-        task = asyncio.create_task(self.bus.unsubscribe(channel))
-        self._chores.add(task)
-        task.add_done_callback(self._chores.discard)
-
-    def _need(self, channel: str) -> None:
-        self._wanted.add(channel)
+    def _need(self, *channels: str) -> None:
+        self._wanted.update(channels)
         self._wake.set()
 
     def _link(self, up: bool) -> None:
         self._polling = not up
-        self._wanted.update(self.hub.feeds)
-        self._wake.set()
+        self._need(*self.hub.feeds)
+
+    async def _deepen(self, feed: Feed) -> None:
+        """Read what the ring has not got, as far as it holds, once for everyone who waits for it."""
+        task = self._deepening.get(feed)
+        if task is None:
+            task = self._deepening[feed] = asyncio.create_task(self._read_back(feed))
+            task.add_done_callback(lambda _: self._deepening.pop(feed))
+        await asyncio.shield(task)
+
+    async def _read_back(self, feed: Feed) -> None:
+        room = RING_ENTRIES - len(feed.ring)
+        epoch, oldest = feed.epoch, feed.oldest
+        if room == 0:
+            return
+        entries = await streams.read_back(feed.channel, oldest, limit=room)
+        if (feed.epoch, feed.oldest) != (epoch, oldest):
+            return  # it has moved on meanwhile; whoever still misses something asks again
+        entries = [entry for entry in entries if entry.epoch == epoch]
+        unbroken = [entry for nth, entry in enumerate(entries, 1) if entry.offset == oldest - nth]
+        feed.prepend(_dense(unbroken[::-1], oldest - len(unbroken)))
 
     async def _catch_up(self, channels: set[str]) -> None:
-        names = [channel for channel in channels if channel in self.hub.feeds]
-        if not names:
-            return
-        heads = await streams.heads(names)
-        behind = [head for head in heads if self._is_behind(head)]
-        for start in range(0, len(behind), AT_ONCE):
-            await asyncio.gather(*(self._fill(head) for head in behind[start : start + AT_ONCE]))
+        """Bring these feeds up to their heads: one query for the heads, one read for each that is behind."""
+        async with self._catching_up:
+            names = [channel for channel in channels if channel in self.hub.feeds]
+            heads = await streams.heads(names) if names else []
+            behind = [head for head in heads if self._is_behind(head)]
+            for start in range(0, len(behind), AT_ONCE):
+                reads = (self._fill(head) for head in behind[start : start + AT_ONCE])
+                for outcome in await asyncio.gather(*reads, return_exceptions=True):
+                    if outcome is not None:
+                        raise outcome
 
     def _is_behind(self, head: Head) -> bool:
         feed = self.hub.feeds.get(head.channel)
@@ -196,7 +210,13 @@ class Relay:
             entries: list[Entry] = []
             if feed.epoch == head.epoch:
                 entries = await streams.read(feed.channel, feed.last, limit=CHUNK, until=head.offset)
-                self.reads += 1
-            if not entries or not self.hub.fill(head.channel, entries):
+            if (not entries or not self.hub.fill(head.channel, entries)) and self._is_behind(head):
                 log.warning("the stream of %s cannot be continued at %d", head.channel, feed.last)
                 self.hub.restart(head.channel, head.epoch, head.offset)
+
+
+def _dense(entries: Sequence[Entry], first: int) -> list[bytes]:
+    """The entries as pushes, if they are first, first + 1, …; else none."""
+    if [entry.offset for entry in entries] != list(range(first, first + len(entries))):
+        return []
+    return [protocol.push(entry.channel, protocol.publication(entry)) for entry in entries]

@@ -22,17 +22,16 @@ SWEEP_EVERY_S: Final = 1.0
 # Longer than a commit can take (lock and statement timeouts) and than the clocks of two machines may differ.
 LOOKS_BACK_S: Final = 30.0
 TRY_AGAIN_AFTER_S: Final = 1.0
-_TRY_LOCK: Final = "SELECT pg_try_advisory_lock($1)"
+LET_GO_AFTER_S: Final = 10
+_TRY_LOCK: Final = "SELECT CASE WHEN $1 THEN pg_try_advisory_lock($2) ELSE false END"
 
 
 class Sweeper:
-    """One candidate per process; `awake` tells whether it is the one."""
+    """One candidate per process."""
 
     def __init__(self, database_url: str, bus: Bus) -> None:
         self._database_url = database_url
         self._bus = bus
-        self.awake = False
-        self.announced = 0
 
     async def run(self) -> None:
         """Sweep whenever it is our turn, until cancelled."""
@@ -41,20 +40,25 @@ class Sweeper:
                 await self._take_turn()
             except db.UNREACHABLE as error:
                 log.warning("the sweeper lost its database connection: %s", error)
-            finally:
-                self.awake = False
             await asyncio.sleep(TRY_AGAIN_AFTER_S)
 
     async def _take_turn(self) -> None:
         connection = await asyncpg.connect(
-            self._database_url, timeout=db.CONNECT_WITHIN_S, command_timeout=db.COMMAND_WITHIN_S
+            self._database_url,
+            timeout=db.CONNECT_WITHIN_S,
+            command_timeout=db.COMMAND_WITHIN_S,
+            # A holder that is cut off must not keep the lock for as long as TCP believes in it.
+            server_settings={"idle_session_timeout": f"{LET_GO_AFTER_S}s"},
         )
         try:
-            while not (self._bus.speaking and await connection.fetchval(_TRY_LOCK, LOCK_KEY)):
+            while not await connection.fetchval(_TRY_LOCK, self._bus.speaking, LOCK_KEY):
                 await asyncio.sleep(TRY_AGAIN_AFTER_S)
-            self.awake = True
             said: dict[str, tuple[str, int]] = {}
+            dropped = self._bus.dropped
             while self._bus.speaking:
+                if self._bus.dropped != dropped:
+                    # Something was not said after all; it may have been ours.
+                    said, dropped = {}, self._bus.dropped
                 # The lock lives as long as this connection: ask it, so that a lost one is noticed.
                 await connection.fetchval("SELECT 1")
                 said = await self._sweep(said)
@@ -68,5 +72,4 @@ class Sweeper:
         fresh = [head for head in heads if said.get(head.channel) != (head.epoch, head.offset)]
         if fresh:
             self._bus.announce_heads(fresh)
-            self.announced += len(fresh)
         return {head.channel: (head.epoch, head.offset) for head in heads}

@@ -1,9 +1,8 @@
 """The wire: how finished frames leave, straight to the socket's transport where the server lets us.
 
 `LiveProtocol` is uvicorn's wsproto engine with one addition: it puts itself into the ASGI scope, and the
-endpoint writes prepared frames to its transport, past the per-message encoding (measured: twice to forty
-times the deliveries per second of CPU, by frame size). Under another server `SendWire` does the same through
-ASGI `send`, slower.
+endpoint writes prepared frames to its transport, past the per-message encoding. Under another server
+`SendWire` does the same through ASGI `send`, slower.
 
 wsproto is the engine because it passes all of Autobahn's cases with clean logs; uvicorn's other two do not.
 """
@@ -23,8 +22,23 @@ BUFFER_BYTES_MAX: Final = 1024 * 1024
 LAST_WORD_WITHIN_S: Final = 1.0
 
 
+class Watcher(Protocol):
+    """Who is told how the wire fares. Each is called at most once for each change, and must not raise."""
+
+    def paused(self) -> None:
+        """The client stopped keeping up."""
+
+    def resumed(self) -> None:
+        """What was waiting has drained."""
+
+    def left(self) -> None:
+        """The socket is gone."""
+
+
 class Wire(Protocol):
     """One client's way out. Nothing here blocks or raises."""
+
+    watcher: Watcher | None
 
     @property
     def write(self) -> Callable[[bytes], None]:
@@ -36,25 +50,24 @@ class Wire(Protocol):
     def hang_up(self, code: int) -> None:
         """Close with this code, now; the receiving side sees a disconnect."""
 
-    def on_flow(self, paused: Callable[[], None], resumed: Callable[[], None]) -> None:
-        """Call `paused` when the client stops keeping up, `resumed` when it has drained."""
-
 
 class LiveProtocol(WSProtocol):
-    """uvicorn's websocket protocol, and a Wire."""
+    """uvicorn's websocket protocol, and a Wire.
+
+    uvicorn closes a transport and lets it flush for as long as the client likes. Here whatever is closing is
+    aborted after LAST_WORD_WITHIN_S: whoever does not take the last word by then was not reading.
+    """
+
+    watcher: Watcher | None = None
+    _abort: asyncio.TimerHandle | None = None
 
     def handle_connect(self, event: wsproto.events.Request) -> None:
-        self._paused: Callable[[], None] | None = None
-        self._resumed: Callable[[], None] | None = None
-        # The application has not run yet: uvicorn starts it as a task.
+        # uvicorn starts the application as a task, so it has not looked at the scope yet when this returns.
         super().handle_connect(event)
         self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         self.write = self.transport.write
         extensions: dict[str, Any] = self.scope["extensions"]
         extensions[EXTENSION] = self
-
-    def on_flow(self, paused: Callable[[], None], resumed: Callable[[], None]) -> None:
-        self._paused, self._resumed = paused, resumed
 
     def buffered(self) -> int:
         return self.transport.get_write_buffer_size()
@@ -65,71 +78,107 @@ class LiveProtocol(WSProtocol):
         self.close_sent = True
         reason = protocol.CLOSES[code]
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
-        if self.transport.is_closing():
-            return
-        self.transport.write(self.conn.send(wsproto.events.CloseConnection(code=code, reason=reason)))
-        if self.read_paused:
-            # The client's answer to the close ends the handshake: it must be read.
-            self.read_paused = False
-            self.transport.resume_reading()
-        # Whoever does not take the close in time was not reading: nothing more is flushed to them.
+        if not self.transport.is_closing():
+            self.transport.write(self.conn.send(wsproto.events.CloseConnection(code=code, reason=reason)))
+            if self.read_paused:
+                # The client's answer to the close ends the handshake: it must be read.
+                self.read_paused = False
+                self.transport.resume_reading()
+        # Also tells uvicorn that the closing handshake is under way.
         self.close_timer = self.loop.call_later(LAST_WORD_WITHIN_S, self.transport.abort)
+        self._end_soon()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.transport.is_closing():
+            self._end_soon()
+
+    def eof_received(self) -> None:
+        self._end_soon()
+
+    def handle_ping(self, event: wsproto.events.Ping) -> None:
+        # Pings cost their sender nothing: whoever does not read the answers gets no more of them.
+        if self.writable.is_set():
+            super().handle_ping(event)
 
     def shutdown(self) -> None:
         """The server stops: say so in a way after which clients come back."""
-        if self.handshake_complete and not self.close_sent:
+        if self.handshake_complete:
             self.hang_up(3001)
         else:
             super().shutdown()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._paused is not None:
-            self._paused()
+        if self.watcher is not None:
+            self.watcher.paused()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._resumed is not None:
-            self._resumed()
+        if self.watcher is not None:
+            self.watcher.resumed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._abort is not None:
+            self._abort.cancel()
+        super().connection_lost(exc)
+        # At once, not when the application gets to its next receive(): a closed uvloop transport raises on
+        # write.
+        if self.watcher is not None:
+            self.watcher.left()
+
+    def _end_soon(self) -> None:
+        if self._abort is None:
+            self._abort = self.loop.call_later(LAST_WORD_WITHIN_S, self.transport.abort)
 
 
 class SendWire:
     """A wire over ASGI `send`, for servers other than ours: a queue, and a task that empties it in order."""
 
     def __init__(self, send: Callable[[Any], Any]) -> None:
+        self.watcher: Watcher | None = None
+        self.write = self._write
         self._send = send
-        self._waiting: asyncio.Queue[bytes | int] = asyncio.Queue()
+        self._waiting: asyncio.Queue[bytes] = asyncio.Queue()
         self._bytes = 0
         self._is_paused = False
-        self._paused: Callable[[], None] = lambda: None
-        self._resumed: Callable[[], None] = lambda: None
-        self.write = self._write
-
-    def on_flow(self, paused: Callable[[], None], resumed: Callable[[], None]) -> None:
-        self._paused, self._resumed = paused, resumed
+        self._sending = asyncio.create_task(self._empty())
 
     def buffered(self) -> int:
         return self._bytes
 
     def hang_up(self, code: int) -> None:
-        self._waiting.put_nowait(code)
+        """What waits is not flushed: the close overtakes it."""
+        self._sending.cancel()
+        reason = protocol.CLOSES[code]
+        last_word = self._send({"type": "websocket.close", "code": code, "reason": reason})
+        self._sending = asyncio.create_task(_within(LAST_WORD_WITHIN_S, last_word))
+
+    async def ended(self) -> None:
+        """Wait for the last word to be said, or give up sending."""
+        await asyncio.wait({self._sending}, timeout=LAST_WORD_WITHIN_S)
+        self._sending.cancel()
+        await asyncio.gather(self._sending, return_exceptions=True)
 
     def _write(self, frame: bytes) -> None:
         self._bytes += len(frame)
         self._waiting.put_nowait(frame)
         if self._bytes > HIGH_WATER_BYTES and not self._is_paused:
             self._is_paused = True
-            self._paused()
+            if self.watcher is not None:
+                self.watcher.paused()
 
-    async def run(self) -> None:
-        """Empty the queue until the connection is closed."""
+    async def _empty(self) -> None:
         while True:
-            item = await self._waiting.get()
-            if isinstance(item, int):
-                await self._send({"type": "websocket.close", "code": item, "reason": protocol.CLOSES[item]})
-                return
-            await self._send({"type": "websocket.send", "text": protocol.payload(item).decode()})
-            self._bytes -= len(item)
+            frame = await self._waiting.get()
+            await self._send({"type": "websocket.send", "text": protocol.payload(frame).decode()})
+            self._bytes -= len(frame)
             if self._is_paused and self._bytes <= HIGH_WATER_BYTES // 4:
                 self._is_paused = False
-                self._resumed()
+                if self.watcher is not None:
+                    self.watcher.resumed()
+
+
+async def _within(seconds: float, sending: Any) -> None:
+    async with asyncio.timeout(seconds):
+        await sending

@@ -20,7 +20,7 @@ Slug = Annotated[
     Meta(
         min_length=2,
         max_length=60,
-        pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$",
+        pattern=r"^[a-z0-9]+(-[a-z0-9]+)*(?!\n)$",
         description="unique; made from the name if left out",
     ),
 ]

@@ -6,6 +6,7 @@ told Forbidden. REST verbs and the websocket gate ask the same functions.
 Source: API.md, "Roles".
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta
@@ -69,14 +70,26 @@ async def require(actor: Actor, team_id: str, permission: str, *, of: str = "tea
     role = await role_of(actor.user, team_id)
     if role is None:
         raise NotFound.of(of)
-    if permission not in GRANTS[role]:
+    if not grants(role, permission):
         raise Forbidden(f"Your role here is {role}, which may not do this.", permission=permission, role=role)
     return role
 
 
-async def allows(user_id: str, team_id: str, permission: str | None) -> bool:
-    """Whether the user has the permission now; None asks for no more than membership."""
-    role = await role_of(user_id, team_id)
+async def roles_of(user_ids: Sequence[str]) -> dict[str, dict[str, Role]]:
+    """For each of these users, the role in every team they are in: `{user: {team: role}}`, in one query."""
+    rows = await db.fetch(
+        """SELECT m.user_id, m.team_id, m.role FROM team_members m JOIN teams t ON t.id = m.team_id
+           WHERE m.user_id = ANY($1) AND t.deleted_at IS NULL ORDER BY m.team_id""",
+        list(user_ids),
+    )
+    roles: dict[str, dict[str, Role]] = {user_id: {} for user_id in user_ids}
+    for row in rows:
+        roles[row["user_id"]][row["team_id"]] = row["role"]
+    return roles
+
+
+def grants(role: Role | None, permission: str | None) -> bool:
+    """Whether a role has a permission; None for a stranger's role, and for no more than being a member."""
     return role is not None and (permission is None or permission in GRANTS[role])
 
 

@@ -64,16 +64,6 @@ async def mine(actor: Actor, *, limit: int, cursor: str | None) -> Page[Team]:
     )
 
 
-async def of_user(user_id: str) -> list[str]:
-    """The ids of every team that the user is in: what a connection joins at connect."""
-    rows = await db.fetch(
-        """SELECT m.team_id FROM team_members m JOIN teams t ON t.id = m.team_id
-           WHERE m.user_id = $1 AND t.deleted_at IS NULL ORDER BY m.team_id""",
-        user_id,
-    )
-    return [row["team_id"] for row in rows]
-
-
 async def get(actor: Actor, team_id: str) -> Team:
     await policy.require(actor, team_id, "team:read")
     row = await db.fetchrow("SELECT * FROM teams WHERE id = $1", team_id)

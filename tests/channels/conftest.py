@@ -22,7 +22,8 @@ class Stream:
         """More entries, with `size` bytes of ballast each, announced like any."""
         ballast = "x" * size
         async with db.transaction() as unit:
-            drafts = [Draft(self.channel, f"evt_{n}", "test", f'{{"n":{n},"ballast":"{ballast}"}}') for n in range(count)]
+            data = [f'{{"n":{number},"ballast":"{ballast}"}}' for number in range(count)]
+            drafts = [Draft(self.channel, f"evt_{number}", "test", text) for number, text in enumerate(data)]
             entries = await streams.append(unit.connection, drafts)
         streams.announce(entries)
         self.top = entries[-1].offset

@@ -195,3 +195,27 @@ async def test_the_ring_keeps_the_newest_and_says_how_far_back_it_goes(hub: Hub)
     assert feed.recent(9) is None, "what the ring has let go is not made up"
     assert feed.recent(feed.last) == []
     assert feed.recent(feed.last + 1) is None
+
+
+async def test_a_follower_that_breaks_is_dropped_and_harms_no_other(
+    hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    feed, broken = _follow(hub)
+    healthy = Screen()
+    hub.follow(feed, healthy)
+    _, elsewhere = _follow(hub, channel="inventory:team_2")
+
+    def write(frame: bytes) -> None:
+        raise RuntimeError("the handler is closed")
+
+    broken.write = write
+    hub.deliver(CHANNEL, EPOCH, 1, _push(1))
+    hub.deliver("inventory:team_2", EPOCH, 1, _push(1, "inventory:team_2"))
+    await asyncio.sleep(0)
+    await _deliver(hub, 2)
+
+    assert healthy.offsets == [1, 2]
+    assert elsewhere.offsets == [1]
+    assert broken.lost_channels == [CHANNEL]
+    assert broken not in feed.followers
+    assert "the handler is closed" in caplog.text
