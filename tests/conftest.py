@@ -6,16 +6,19 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, settings
+from litestar import Litestar
 
 from app.config import Config
 from app.embedded import Embedded
 from app.main import create_app
 from app.migrate import migrate
 from app.server import Server, address, listening
+from channels.endpoint import Live
 from tests.factories import Api
 from tests.listener import Listeners
 
@@ -57,12 +60,20 @@ async def config(servers: Embedded) -> Config:
     )
 
 
+class Served(NamedTuple):
+    """A running app, and where it answers."""
+
+    url: str
+    app: Litestar
+
+
 @contextlib.asynccontextmanager
-async def serving(config: Config) -> AsyncIterator[str]:
-    """The app under its own server in this event loop; its URL. One at a time: the pool is the process's."""
+async def serving(config: Config) -> AsyncIterator[Served]:
+    """The app under its own server in this event loop. One at a time: the pool is the process's."""
     started = asyncio.Event()
     with listening("127.0.0.1", 0) as listener:
-        server = Server(create_app(config), on_started=started.set)
+        app = create_app(config)
+        server = Server(app, on_started=started.set)
         # Not serve(): that would take the signal handlers from pytest.
         running = asyncio.create_task(server._serve([listener]))
         waiting = asyncio.create_task(started.wait())
@@ -70,17 +81,30 @@ async def serving(config: Config) -> AsyncIterator[str]:
         waiting.cancel()
         assert server.started, "the app did not start: see the log"
         try:
-            yield address(listener)
+            yield Served(address(listener), app)
         finally:
             server.should_exit = True
             await running
 
 
 @pytest.fixture(scope="session")
-async def url(config: Config) -> AsyncIterator[str]:
+async def served(config: Config) -> AsyncIterator[Served]:
+    """The app of this process."""
+    async with serving(config) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def url(served: Served) -> str:
     """Where the app of this process answers; domain tests use its pool."""
-    async with serving(config) as where:
-        yield where
+    return served.url
+
+
+@pytest.fixture(scope="session")
+def live(served: Served) -> Live:
+    """The live half of the app of this process."""
+    state: Live = served.app.state.live
+    return state
 
 
 @pytest.fixture(scope="session")

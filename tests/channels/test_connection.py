@@ -1,4 +1,4 @@
-"""A connection between a wire and a relay of the test's own making: interleavings that a network seldom shows."""
+"""A connection with a wire and a relay of the test's own: interleavings that a network seldom shows."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -1,5 +1,6 @@
 """A client that does not keep up harms nobody, loses nothing, and is closed only when it stays away."""
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
@@ -7,6 +8,7 @@ from urllib.parse import urlsplit
 
 import websockets
 
+from channels.endpoint import Live
 from tests.channels.conftest import Stream
 from tests.raw import Raw, raw
 
@@ -56,13 +58,22 @@ async def test_one_that_stalls_is_skipped_and_catches_up_from_the_log_at_its_own
         assert await _read_up_to(slow, stream.top) == [*expected, stream.top], "and is live again"
 
 
-async def test_one_that_stays_away_is_closed_and_recovers_when_it_returns(url: str, stream: Stream) -> None:
-    async with _stalled(url, stream) as slow, raw(url, token=stream.ann.token) as fast:
-        await fast.ask(subscribe={"channel": stream.channel})
+async def test_one_that_stays_away_is_closed_and_its_buffer_given_back(
+    url: str, live: Live, stream: Stream
+) -> None:
+    async with _stalled(url, stream) as slow:
+        [connection] = [each for each in live.connections if stream.channel in each.subscriptions]
         await _flood(stream)
-        await _read_up_to(fast, stream.top)
-        # It is closed after ten seconds; reading only then, it finds what was on its way, and the end.
-        await fast.ask(history={"channel": stream.channel})
-        await slow.socket.wait_closed()
-        got = [offset for offset in [push["pub"]["offset"] for push in slow.pushes]]
-    assert got == list(range(11, 11 + len(got)))
+        async with asyncio.timeout(30):
+            while connection in live.connections:
+                await asyncio.sleep(0.1)
+        with contextlib.suppress(websockets.ConnectionClosed):
+            await _read_up_to(slow, stream.top)
+        got = [push["pub"]["offset"] for push in slow.pushes]
+    assert got == list(range(11, 11 + len(got))), "what it did get was in order"
+    assert got[-1:] != [stream.top]
+
+    async with raw(url, token=stream.ann.token) as again:
+        position = {"recover": True, "epoch": stream.epoch, "offset": stream.top - 5}
+        answer = (await again.ask(subscribe={"channel": stream.channel, **position}))["subscribe"]
+        assert len(answer["publications"]) == 5
