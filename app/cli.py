@@ -20,9 +20,9 @@ from app.demo import DemoFailed, demo
 from app.main import NEEDED
 from app.migrate import MigrationFailed, migrate
 from app.server import serve_many
-from app.up import up
+from app.up import EmbeddedError, up
 
-WHAT_WENT_WRONG = (ConfigError, MigrationFailed, DemoFailed, asyncpg.PostgresError, OSError)
+WHAT_WENT_WRONG = (ConfigError, EmbeddedError, MigrationFailed, DemoFailed, asyncpg.PostgresError, OSError)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

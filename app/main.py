@@ -26,7 +26,8 @@ from app.lifespan import lifespan
 from app.pipeline import body, positions
 from app.pipeline.errors import HANDLERS
 from app.pipeline.etag import provide_if_version
-from app.pipeline.identity import provide_actor, provide_caller
+from app.pipeline.head import answering_head
+from app.pipeline.identity import identify, provide_actor, provide_caller
 from app.pipeline.stamp import stamp
 from channels.endpoint import connection_websocket
 
@@ -41,7 +42,9 @@ def create_app(config: Config | None = None) -> Litestar:
     """
     config = config or configuration.read(need=NEEDED)
     logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    return Litestar(
+    # Its INFO lines hold websocket URLs with their query, which may be somebody's secret.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    app = Litestar(
         route_handlers=[
             AuthController,
             UsersController,
@@ -70,8 +73,12 @@ def create_app(config: Config | None = None) -> Litestar:
         state=State({"config": config}),
         logging_config=None,
     )
+    app.asgi_handler = answering_head(app.asgi_handler)
+    return app
 
 
 async def _before(request: Request[Any, Any, Any]) -> None:
     positions.begin(request)
-    await body.refuse_nul(request)
+    await body.refuse_bad_text(request)
+    await identify(request)
+    await body.refuse_nothing(request)

@@ -15,6 +15,7 @@ import msgspec
 from app.api import docs
 from app.config import Config
 from app.embedded import Embedded
+from app.embedded import EmbeddedError as EmbeddedError  # to be caught by who calls up()
 from app.main import create_app
 from app.migrate import migrate
 from app.server import Server, address, listening

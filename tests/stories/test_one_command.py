@@ -1,0 +1,119 @@
+"""`maycole up`: one command starts everything; a SIGKILL costs nothing; Ctrl-C leaves nothing running."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+
+from tests.factories import api_of, item
+from tests.processes import MAYCOLE
+
+LISTEN = Path(__file__).parents[2] / "docs" / "examples" / "listen.py"
+WITHIN_S = 60
+
+
+class Reader:
+    """What a process prints, line by line."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.lines: list[str] = []
+
+    async def until(self, pattern: str) -> re.Match[str]:
+        """Read on until a line matches."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(WITHIN_S):
+            while line := (await self.process.stdout.readline()).decode():
+                self.lines.append(line.rstrip())
+                if found := re.search(pattern, line):
+                    return found
+        raise AssertionError(f"{pattern!r} never came: {self.lines}")
+
+
+async def _up(data_dir: Path, port: int) -> tuple[Reader, str]:
+    process = await asyncio.create_subprocess_exec(
+        MAYCOLE,
+        "up",
+        env={"PATH": os.environ["PATH"], "PORT": str(port), "MAYCOLE_DATA_DIR": str(data_dir)},
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    reader = Reader(process)
+    return reader, (await reader.until(r"Maycole serves on (http://\S+)"))[1]
+
+
+async def _listen(url: str, token: str, channel: str) -> Reader:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        LISTEN,
+        f"{url.replace('http', 'ws', 1)}/connection/websocket",
+        token,
+        channel,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    return Reader(process)
+
+
+async def test_everything_starts_survives_a_kill_and_stops_with_one_command(ground: Path) -> None:
+    data_dir = ground / "up"
+    first, url = await _up(data_dir, 0)
+    screen = None
+    last = first
+    try:
+        async with api_of(url) as api:
+            ann, bob = await api.person("Ann"), await api.person("Bob")
+            team = await api.team(ann, viewer=bob)
+            beans = await item(ann, team)
+            screen = await _listen(url, bob.token, f"inventory:{team}")
+            await screen.until("subscribed to")
+            adjust = f"/inventory/{beans['id']}/adjust"
+            assert (await ann.post(adjust, {"delta": -3, "reason": "sold"})).status_code == 200
+            assert (await screen.until(r"^ +(\d+)  inventory.adjusted .*'quantity': 7"))[1] == "2"
+
+        first.process.kill()
+        await first.process.wait()
+        assert (data_dir / "jwt-secret").stat().st_mode & 0o077 == 0
+        last, again = await _up(data_dir, int(url.rpartition(":")[2]))
+        assert again == url
+
+        async with api_of(url) as api:
+            ann.api = api
+            answer = await ann.post(adjust, {"delta": 1, "reason": "delivered"})
+            assert answer.status_code == 200, "tokens outlive a restart"
+            assert (await screen.until(r"^ +(\d+)  inventory.adjusted .*'quantity': 8"))[1] == "3"
+            assert any(line.startswith("recovered") for line in screen.lines)
+
+        started = psutil.Process(last.process.pid).children(recursive=True)
+        assert any("postgres" in child.name() for child in started)
+        last.process.send_signal(signal.SIGINT)
+        await last.until("stopped, and everything that was started with it")
+        assert await last.process.wait() == 0
+        assert not [child for child in started if child.is_running()]
+    finally:
+        for reader in filter(None, (screen, last)):
+            if reader.process.returncode is None:
+                reader.process.kill()
+                await reader.process.wait()
+
+
+async def test_a_second_one_in_the_same_directory_says_who_holds_it(ground: Path) -> None:
+    data_dir = ground / "held"
+    holder, _ = await _up(data_dir, 0)
+    try:
+        second = await asyncio.create_subprocess_exec(
+            MAYCOLE,
+            "up",
+            env={"PATH": os.environ["PATH"], "PORT": "0", "MAYCOLE_DATA_DIR": str(data_dir)},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, said = await second.communicate()
+        assert second.returncode == 1
+        assert str(holder.process.pid) in said.decode()
+        assert "Traceback" not in said.decode()
+    finally:
+        holder.process.send_signal(signal.SIGTERM)
+        assert await holder.process.wait() == 0
