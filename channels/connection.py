@@ -181,6 +181,9 @@ class Connection:
             self.leave(channel)
             self.say(protocol.push_unsubscribe(channel, 2500))
 
+    def broke(self) -> None:
+        self.hang_up(3004)
+
     def paused(self) -> None:
         if self._wire.buffered() > BUFFER_BYTES_MAX:
             self.hang_up(3008)

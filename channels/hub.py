@@ -45,6 +45,9 @@ class Follower(Protocol):
     def lost(self, channel: str) -> None:
         """The stream cannot be continued: a new epoch, or a gap that is past its time."""
 
+    def broke(self) -> None:
+        """It raised where it must not, and missed something: it starts over, and is `behind` from now on."""
+
 
 class Feed:
     """One channel as this process knows it: where it stands, its newest publications, who follows.
@@ -226,7 +229,7 @@ class Hub:
         # theirs.
         log.exception("a follower of %s failed and is dropped", feed.channel)
         feed.followers.pop(follower, None)
-        follower.lost(feed.channel)
+        follower.broke()
 
     def _mark(self, feed: Feed) -> None:
         if feed.pending:

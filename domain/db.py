@@ -41,6 +41,8 @@ UNREACHABLE = (
     asyncpg.InsufficientResourcesError,
     asyncpg.LockNotAvailableError,
     asyncpg.InterfaceError,
+    # What a statement meets between the server's last word ("terminating connection") and the wire's end.
+    asyncpg.InternalClientError,
     OSError,
     TimeoutError,
 )
@@ -60,12 +62,25 @@ class Unit:
 
 
 class Transaction(PostgresTransaction):
-    """Piccolo's transaction, with the end repaired.
+    """Piccolo's transaction, with both ends repaired.
 
     Upstream leaves the connection taken and the transaction current when COMMIT or ROLLBACK raises (a
     deferred constraint, a lost connection); every later transaction of that task is then a silent no-op
-    inside a dead one.
+    inside a dead one. It also keeps the connection for good when BEGIN fails or is cancelled, and waits for
+    ever where every connection is taken.
     """
+
+    async def get_connection(self) -> asyncpg.Connection:
+        assert self.engine.pool is not None
+        return await self.engine.pool.acquire(timeout=CONNECT_WITHIN_S)
+
+    async def begin(self) -> None:
+        try:
+            await super().begin()  # type: ignore[no-untyped-call]  # Piccolo has no annotations here
+        except BaseException:
+            # Nobody knows whether BEGIN got through, and no __aexit__ follows.
+            self.connection.terminate()
+            raise
 
     async def __aexit__(
         self,
@@ -155,6 +170,10 @@ async def transaction() -> AsyncIterator[Unit]:
                 raise RuntimeError("a part of this transaction failed and its exception was swallowed")
             for step in unit.before_commit:
                 await step()
+            if not unit.before_commit:
+                # After a failed statement whose exception was swallowed, COMMIT is a ROLLBACK that nobody is
+                # told of; any other statement is an error.
+                await unit.connection.execute("SELECT")
         finally:
             _unit.reset(token)
     for announce in unit.after_commit:

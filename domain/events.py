@@ -76,8 +76,15 @@ def difference(
     return {
         name: Change(old.get(name), new.get(name))
         for name in {**old, **new}
-        if name not in but and old.get(name) != new.get(name)
+        if name not in but and not same(old.get(name), new.get(name))
     }
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether both are the same to a client. Python says so of 1 and True, JSON does not."""
+    return msgspec.json.encode(one, order="deterministic") == msgspec.json.encode(
+        other, order="deterministic"
+    )
 
 
 def encode(event_id: str, event_type: str, actor_id: str | None, data: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
-PATTERN: Final = r"^[a-z]{2,8}_[0-7][0-9a-hjkmnp-tv-z]{25}$"
+PATTERN: Final = r"^[a-z]{2,8}_[0-7][0-9a-hjkmnp-tv-z]{25}(?!\n)$"  # `$` alone lets one newline pass
 
 Id = Annotated[str, Meta(pattern=PATTERN, max_length=40, description="A TypeID: prefix, `_`, 26 characters.")]
 
@@ -31,7 +31,7 @@ def new(prefix: str) -> str:
 
 def is_id(prefix: str, text: str) -> bool:
     """Whether `text` has the shape of an id of this kind (it may still not exist)."""
-    return text.startswith(f"{prefix}_") and _SHAPE.match(text) is not None
+    return text.startswith(f"{prefix}_") and _SHAPE.fullmatch(text) is not None
 
 
 def _uuid7() -> int:

@@ -20,15 +20,15 @@ class AuditLog(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     action: Annotated[str, Meta(description="what happened, such as `inventory.adjusted`")]
     resource_type: Annotated[str, Meta(description="the kind of thing, such as `item`")]
     resource: Annotated[str, Meta(description="the id of the thing")]
-    timestamp: datetime
-    metadata: dict[str, Any]
+    timestamp: Annotated[datetime, Meta(description="when")]
+    metadata: Annotated[dict[str, Any], Meta(description="why: reasons, references")]
     changes: Annotated[dict[str, Any], Meta(description="field -> {before, after}; secrets never appear")]
     outcome: Annotated[str, Meta(description="`success`, `denied` or `failure`")]
-    request_id: str | None
-    session_id: str | None
-    key_id: str | None
-    ip: str | None
-    user_agent: str | None
+    request_id: Annotated[str | None, Meta(description="the X-Request-Id of the request that did it")]
+    session_id: Annotated[str | None, Meta(description="the session it was done in")]
+    key_id: Annotated[str | None, Meta(description="the API key it was done with")]
+    ip: Annotated[str | None, Meta(description="the address it came from")]
+    user_agent: Annotated[str | None, Meta(description="the program it came from, as it calls itself")]
 
 
 class AuditRecord(AuditLog, frozen=True, rename="camel", kw_only=True):

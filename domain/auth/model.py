@@ -50,7 +50,7 @@ class SignedIn(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     ]
     refresh_token: Annotated[str, Meta(description="good once: refreshing answers with the next one")]
     expires_in: Annotated[int, Meta(description="seconds until the access token expires")]
-    session_id: str
+    session_id: Annotated[str, Meta(description="what logging out ends")]
 
 
 class _SessionEvent(Event, frozen=True, kw_only=True):
@@ -92,6 +92,9 @@ class LoginFailed(Event, frozen=True, kw_only=True):
 
     def resource(self) -> Resource:
         return Resource("user", self.user_id)
+
+    def news(self) -> dict[str, Any]:
+        return {}
 
 
 class SessionRevoked(_SessionEvent, frozen=True, kw_only=True):

@@ -85,22 +85,22 @@ async def refresh(actor: Actor, given: Refresh) -> SignedIn:
 
     Raises Unauthenticated `invalid_refresh_token`.
     """
-    given_hash = tokens.hashed(given.refresh_token)
+    session_id = tokens.session_of(given.refresh_token)
     signed_in = None
     async with db.transaction():
         session = await db.fetchrow(
             """SELECT s.*, u.personal_team_id, u.disabled_at FROM user_sessions s JOIN users u ON u.id =
             s.user_id
-               WHERE (s.token = $1 OR s.previous_hash = $1) AND s.revoked_at IS NULL AND s.expires_at > $2
+               WHERE s.id = $1 AND s.revoked_at IS NULL AND s.expires_at > $2
                FOR UPDATE OF s""",
-            given_hash,
+            session_id,
             now(),
         )
         if session is not None and session["disabled_at"] is None:
             actor = actor.acting_as(
                 session["user_id"], session_id=session["id"], personal_team_id=session["personal_team_id"]
             )
-            if session["token"] == given_hash:
+            if session["token"] == tokens.hashed(given.refresh_token):
                 signed_in = await _rotate(actor, session)
             else:
                 await _revoke(actor, "refresh_token_reused")
@@ -146,7 +146,7 @@ async def over(session_ids: list[str]) -> set[str]:
 
 async def _start_session(actor: Actor, user: User) -> SignedIn:
     assert actor.session_id is not None, "the caller chose the session's id"
-    token, token_hash = tokens.refresh()
+    token, token_hash = tokens.refresh(actor.session_id)
     at = now()
     await UserSessions.insert(
         UserSessions(
@@ -164,7 +164,7 @@ async def _start_session(actor: Actor, user: User) -> SignedIn:
 
 
 async def _rotate(actor: Actor, session: asyncpg.Record) -> SignedIn:
-    token, token_hash = tokens.refresh()
+    token, token_hash = tokens.refresh(session["id"])
     at = now()
     await UserSessions.update(
         {

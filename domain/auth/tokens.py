@@ -1,10 +1,12 @@
 """Tokens: short access JWTs that name a session, and opaque refresh tokens that are stored hashed.
 
 Access   HS256, 10 minutes, `sub` (user), `sid` (session), `iat exp iss aud typ`. Says who, never what they
-may do. Refresh  256 random bits behind `mrt_`; the database keeps their SHA-256.
+may do. Refresh  `mrt_`, the session, 256 random bits, and a MAC; the database keeps the newest one's SHA-256.
 """
 
+import base64
 import hashlib
+import hmac
 import secrets
 from datetime import timedelta
 
@@ -19,6 +21,8 @@ ACCESS_LASTS_S = 600
 REFRESH_LASTS = timedelta(days=30)
 ISSUER = AUDIENCE = "maycole"
 LEEWAY_S = 5
+_REFRESH = "mrt_"
+_MARK_CHARS = 24
 _TYPE = "at+jwt"  # RFC 9068: nothing else that is signed with this key can pass for an access token
 
 
@@ -64,7 +68,7 @@ def verify(token: str) -> Claims:
             continue
         except jwt.ExpiredSignatureError as expired:
             raise Unauthenticated("This access token has expired.", code="token_expired") from expired
-        except jwt.InvalidTokenError as invalid:
+        except (jwt.InvalidTokenError, UnicodeError) as invalid:
             raise Unauthenticated("This is not a valid access token.", code="invalid_token") from invalid
         claims = decoded["payload"]
         if decoded["header"].get("typ") != _TYPE or not isinstance(claims["sid"], str):
@@ -73,12 +77,28 @@ def verify(token: str) -> Claims:
     raise Unauthenticated("This is not a valid access token.", code="invalid_token")
 
 
-def refresh() -> tuple[str, str]:
-    """A new refresh token, and the hash under which it is kept."""
-    token = f"mrt_{secrets.token_urlsafe(32)}"
+def refresh(session_id: str) -> tuple[str, str]:
+    """A new refresh token for a session, and the hash under which it is kept."""
+    body = session_id.removeprefix("sess_") + secrets.token_urlsafe(32)
+    token = f"{_REFRESH}{body}{_mark(keys.derived(_REFRESH)[0], body)}"
     return token, hashed(token)
+
+
+def session_of(token: str) -> str | None:
+    """The session that a refresh token was once made for, whichever of its tokens it is; None for a made-up one.
+
+    So a token that was exchanged long ago is still known for what it is: a copy in the wrong hands.
+    """
+    body, mark = token.removeprefix(_REFRESH)[:-_MARK_CHARS], token[-_MARK_CHARS:].encode()
+    made_here = any(hmac.compare_digest(mark, _mark(key, body).encode()) for key in keys.derived(_REFRESH))
+    return f"sess_{body[:26]}" if made_here and token.startswith(_REFRESH) else None
 
 
 def hashed(token: str) -> str:
     """256 random bits need no slow hash."""
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _mark(key: bytes, body: str) -> str:
+    digest = hmac.new(key, body.encode(), hashlib.sha256).digest()[:18]
+    return base64.urlsafe_b64encode(digest).decode()

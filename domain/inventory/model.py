@@ -12,6 +12,9 @@ from domain.events import Change, Event, Resource, difference
 from domain.ids import Id
 
 QUANTITY_MAX = 10**12
+# Attributes travel in every live entry and audit row of their item, and Postgres indexes no more than 1 MB
+# of words at once.
+ATTRIBUTES_BYTES_MAX = 16 * 1024
 
 Quantity = Annotated[int, Meta(ge=0, le=QUANTITY_MAX, description="how many, in `unit`s; never below zero")]
 Delta = Annotated[
@@ -25,7 +28,9 @@ Category = Annotated[str, Meta(min_length=1, max_length=100, description="what t
 UnitName = Annotated[str, Meta(min_length=1, max_length=20, description="what is counted: piece, kg, box")]
 Reason = Annotated[str, Meta(min_length=1, max_length=200, description="why the stock changed")]
 Reference = Annotated[str, Meta(min_length=1, max_length=200, description="an order, a delivery note")]
-Attributes = Annotated[dict[str, Any], Meta(max_length=50, description="anything else, at most 50 members")]
+Attributes = Annotated[
+    dict[str, Any], Meta(max_length=50, description="anything else: at most 50 members, 16 KiB as JSON")
+]
 
 Sort = Literal["createdAt", "-createdAt", "name", "-name", "quantity", "-quantity"]
 
@@ -36,13 +41,13 @@ class Item(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     id: str
     team_id: str
     name: str
-    sku: str | None
-    category: str | None
+    sku: Annotated[str | None, Meta(description="stock keeping unit; unique in a team")]
+    category: Annotated[str | None, Meta(description="what the thing is filed under")]
     quantity: Annotated[int, Meta(description="never below zero")]
     reserved: Annotated[int, Meta(description="held by reservations; never more than `quantity`")]
-    unit: str
-    low_stock_threshold: int | None
-    attributes: dict[str, Any]
+    unit: Annotated[str, Meta(description="what is counted: piece, kg, box")]
+    low_stock_threshold: Annotated[int | None, Meta(description="from here on down it runs low")]
+    attributes: Annotated[dict[str, Any], Meta(description="anything else")]
     version: Annotated[int, Meta(description="raised by each change; the ETag")]
     created_at: datetime
     updated_at: datetime
@@ -111,11 +116,11 @@ class Movement(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
     id: str
     item_id: str
-    delta: int
-    quantity_after: int
-    reason: str
-    reference: str | None
-    actor: str | None
+    delta: Annotated[int, Meta(description="how many more (or, negative, fewer)")]
+    quantity_after: Annotated[int, Meta(description="how many there were then")]
+    reason: Annotated[str, Meta(description="why the stock changed; `created` and `set` are our own")]
+    reference: Annotated[str | None, Meta(description="an order, a delivery note")]
+    actor: Annotated[str | None, Meta(description="the id of whoever did it")]
     created_at: datetime
 
 

@@ -15,8 +15,10 @@ from piccolo.columns import Column
 from domain import channels, db, ids, pages, streams
 from domain.actor import Actor
 from domain.clock import now
-from domain.errors import Conflict, NotFound, Stale
+from domain.errors import Conflict, FieldError, Invalid, NotFound, Stale
+from domain.events import same
 from domain.inventory.model import (
+    ATTRIBUTES_BYTES_MAX,
     Adjustment,
     Filter,
     Item,
@@ -49,6 +51,7 @@ _SORTS: dict[Sort, tuple[str, str]] = {
 async def create(actor: Actor, new: NewItem) -> Item:
     """Raises Conflict `sku_taken`."""
     team_id = actor.team(new.team_id)
+    _require_small(new.attributes)
     at = now()
     async with db.transaction():
         await policy.require(actor, team_id, "inventory:write")
@@ -180,12 +183,13 @@ async def movements(actor: Actor, item_id: str, *, limit: int, cursor: str | Non
 
 
 async def _change(actor: Actor, item_id: str, given: dict[str, Any], if_version: int | None) -> Item:
+    _require_small(given.get("attributes", {}))
     async with db.transaction():
         before = await _locked(actor, item_id)
         _expect(before, if_version)
         delta = given.get("quantity", before.quantity) - before.quantity
         after = msgspec.structs.replace(before.moved(delta), **given)
-        if after == before:
+        if same(after, before):
             return before
         after = _next(after)
         with _sku_clash():
@@ -212,6 +216,12 @@ async def _locked(actor: Actor, item_id: str) -> Item:
     item = await _find(item_id, lock=True)
     await policy.require(actor, item.team_id, "inventory:write", of="item")
     return item
+
+
+def _require_small(attributes: dict[str, Any]) -> None:
+    if len(msgspec.json.encode(attributes)) > ATTRIBUTES_BYTES_MAX:
+        detail = f"They take more than {ATTRIBUTES_BYTES_MAX} bytes as JSON."
+        raise Invalid(detail, errors=(FieldError("/attributes", "invalid", detail),))
 
 
 def _expect(item: Item, version: int | None) -> None:

@@ -31,7 +31,7 @@ class Team(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
     id: str
     name: str
-    slug: str
+    slug: Annotated[str, Meta(description="the name for addresses; unique")]
     owner_id: str
     personal: Annotated[bool, Meta(description="made at registration, for one person")]
     version: int
@@ -46,7 +46,7 @@ class Member(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     user_id: str
     name: str
     role: Role
-    joined_at: datetime
+    joined_at: Annotated[datetime, Meta(description="since when they are in the team")]
 
 
 class NewTeam(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):

@@ -14,7 +14,7 @@ Email = Annotated[
     Meta(
         min_length=3,
         max_length=254,
-        pattern=r"^[^@\s]+@[^@\s]+$",
+        pattern=r"^[^@\s]+@[^@\s]+(?!\n)$",
         description="an e-mail address (RFC 5321: at most 254 characters); upper and lower case are the same",
     ),
 ]
@@ -27,8 +27,8 @@ class User(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     id: str
     email: str
     name: str
-    email_verified_at: datetime | None
-    is_staff: bool
+    email_verified_at: Annotated[datetime | None, Meta(description="null until the address is confirmed")]
+    is_staff: Annotated[bool, Meta(description="of the platform; apart from roles in teams")]
     personal_team_id: Annotated[str, Meta(description="the team that is used where `teamId` is left out")]
     version: int
     created_at: datetime

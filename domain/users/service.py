@@ -11,7 +11,7 @@ from msgspec import UNSET
 from domain import db
 from domain.actor import Actor
 from domain.clock import now
-from domain.errors import Conflict, NotFound
+from domain.errors import Conflict, NotFound, Stale
 from domain.record import record
 from domain.users.model import PublicUser, User, UserChanged, UserPatch
 from domain.users.tables import Users
@@ -31,10 +31,15 @@ async def me(actor: Actor) -> User:
     return await _get(actor.user)
 
 
-async def change(actor: Actor, patch: UserPatch) -> User:
-    """Change one's own account. A change that changes nothing says nothing."""
+async def change(actor: Actor, patch: UserPatch, *, if_version: int | None = None) -> User:
+    """Change one's own account. A change that changes nothing says nothing.
+
+    Raises Stale where `if_version` is not the current one.
+    """
     async with db.transaction():
         before = await _get(actor.user, lock=True)
+        if if_version is not None and if_version != before.version:
+            raise Stale("It was changed in the meantime.", current=before)
         after = before if patch.name is UNSET else msgspec.structs.replace(before, name=patch.name)
         if after == before:
             return before

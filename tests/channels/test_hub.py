@@ -17,7 +17,7 @@ class Screen:
     """A follower that notes what it is given."""
 
     def __init__(self) -> None:
-        self.behind = False
+        self.behind = self.is_broken = False
         self.frames: list[bytes] = []
         self.heard: list[bytes] = []
         self.left_at: list[int] = []
@@ -29,6 +29,9 @@ class Screen:
 
     def fell_behind(self, channel: str, offset: int) -> None:
         self.left_at.append(offset)
+
+    def broke(self) -> None:
+        self.behind = self.is_broken = True
 
     def lost(self, channel: str) -> None:
         self.lost_channels.append(channel)
@@ -216,6 +219,6 @@ async def test_a_follower_that_breaks_is_dropped_and_harms_no_other(
 
     assert healthy.offsets == [1, 2]
     assert elsewhere.offsets == [1]
-    assert broken.lost_channels == [CHANNEL]
+    assert broken.is_broken
     assert broken not in feed.followers
     assert "the handler is closed" in caplog.text

@@ -1,0 +1,45 @@
+"""python -m tests.bench [name ...]: measure and print; without names, everything.
+
+A benchmark asserts nothing about time. It exits with 1 where what it measured was not what it says.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import uvloop
+
+from tests.bench import fanout
+from tests.bench.harness import Broken
+
+BENCHMARKS: Final[dict[str, Callable[[], Awaitable[None]]]] = {
+    "fanout": fanout.measure,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(BENCHMARKS))
+    names = parser.parse_args().names or list(BENCHMARKS)
+    if unknown := set(names) - set(BENCHMARKS):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    # A terminated run ends like an interrupted one: everything it started is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for name in names:
+        try:
+            uvloop.run(_run(name))
+        except (Broken, TimeoutError) as broken:
+            print(f"\n{name}: NO FIGURE: {broken or 'it took too long'}", file=sys.stderr)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+
+async def _run(name: str) -> None:
+    await BENCHMARKS[name]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""What benchmarks stand on: the product as a process of its own, other processes, CPU seconds, a table.
+
+Rules   every process is started here and ended by its recorded pid; loopback only, on ports that the kernel
+        chose; every wait is bounded (Broken). A figure is never taken from the clock on the wall.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import httpx
+import msgspec
+import psutil
+
+from app.embedded import Embedded
+from app.migrate import migrate
+
+SECRET: Final = "benchmarks sign their tokens with this secret"
+ANSWER_WITHIN_S: Final = 30.0
+STOP_WITHIN_S: Final = 15.0
+STILL_FOR_S: Final = 0.3
+STILL_CPU_S: Final = 0.03  # within STILL_FOR_S; a thousand idle sockets are still pinged
+LINE_BYTES_MAX: Final = 1024 * 1024
+
+
+class Broken(Exception):
+    """What was measured is not what should have been measured; there is no figure then."""
+
+
+class Process:
+    """A process of this benchmark, started by `running`: lines in, lines out."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+        self.name = name
+        self.pid = process.pid
+        self._process = process
+
+    async def line(self, within_s: float = ANSWER_WITHIN_S) -> str:
+        """The next line that it prints. Raises Broken if it ends, or takes too long."""
+        assert self._process.stdout is not None, "running() asked for a pipe"
+        try:
+            said = await asyncio.wait_for(self._process.stdout.readline(), within_s)
+        except TimeoutError:
+            raise Broken(f"{self.name} said nothing for {within_s:.0f} s") from None
+        if not said:
+            raise Broken(f"{self.name} has ended: what it said is above")
+        return said.decode().rstrip("\n")
+
+    async def hear(self, within_s: float = ANSWER_WITHIN_S) -> dict[str, Any]:
+        """The next line, a JSON object. One that says `broken` is raised."""
+        said: dict[str, Any] = msgspec.json.decode(await self.line(within_s), type=dict[str, Any])
+        if "broken" in said:
+            raise Broken(f"{self.name}: {said['broken']}")
+        return said
+
+    def tell(self, **what: Any) -> None:
+        """Send it one JSON object in a line."""
+        assert self._process.stdin is not None, "running() asked for a pipe"
+        self._process.stdin.write(msgspec.json.encode(what) + b"\n")
+
+    def cpu_s(self) -> float:
+        """CPU seconds that this process, and it alone, has used until now: user and system."""
+        used = psutil.Process(self.pid).cpu_times()
+        return used.user + used.system
+
+    async def stand_still(self) -> None:
+        """Wait until it has nothing to do any more, so that what follows is charged to the right figure."""
+        before = -1.0
+        for _ in range(round(ANSWER_WITHIN_S / STILL_FOR_S)):
+            now = self.cpu_s()
+            if now - before <= STILL_CPU_S:
+                return
+            before = now
+            await asyncio.sleep(STILL_FOR_S)
+        raise Broken(f"{self.name} does not come to rest")
+
+    async def end(self) -> None:
+        if self._process.returncode is None:
+            self._process.terminate()
+            try:
+                await asyncio.wait_for(self._process.wait(), STOP_WITHIN_S)
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+
+
+@contextlib.asynccontextmanager
+async def running(name: str, *argv: str, env: Mapping[str, str] | None = None) -> AsyncIterator[Process]:
+    """A process until the block ends. What it says on stderr goes to ours."""
+    started = await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, **(env or {})},
+        limit=LINE_BYTES_MAX,
+    )
+    process = Process(name, started)
+    try:
+        yield process
+    finally:
+        await process.end()
+
+
+def module(name: str) -> tuple[str, ...]:
+    """The command that runs a module of this package."""
+    return (sys.executable, "-m", f"tests.bench.{name}")
+
+
+@dataclass
+class Product:
+    """`maycole serve` and what it stands on."""
+
+    process: Process
+    url: str
+    database_url: str
+    redis_url: str
+
+
+@contextlib.asynccontextmanager
+async def product() -> AsyncIterator[Product]:
+    """The product in one process, with a Postgres and a Valkey of its own and an empty database."""
+    with _ground() as ground, Embedded(ground / "servers", durable=False) as servers:
+        assert servers.database_url is not None
+        assert servers.redis_url is not None
+        await migrate(servers.database_url)
+        env = {
+            "DATABASE_URL": servers.database_url,
+            "REDIS_URL": servers.redis_url,
+            "JWT_SECRET": SECRET,
+            "HOST": "127.0.0.1",
+            "PORT": "0",
+            "LOG_LEVEL": "WARNING",
+        }
+        maycole = str(Path(sys.executable).with_name("maycole"))
+        async with running("the product", maycole, "serve", env=env) as process:
+            said = await process.line()
+            _, _, url = said.partition("listening on ")
+            if not url.startswith("http://127.0.0.1:"):
+                raise Broken(f"the product does not say where it listens: {said!r}")
+            await _ready(url)
+            yield Product(process, url, servers.database_url, servers.redis_url)
+
+
+@dataclass
+class Figure:
+    """The rounds of one figure."""
+
+    values: list[float]
+
+    @classmethod
+    def ratio(cls, of: Sequence[float], to: Sequence[float]) -> Self:
+        """Round by round: both sides of a pair ran one right after the other."""
+        return cls([a / b for a, b in zip(of, to, strict=True)])
+
+    def said(self, form: str) -> str:
+        """Median, and from the least to the most."""
+        low, middle, high = (
+            form.format(value)
+            for value in (min(self.values), statistics.median(self.values), max(self.values))
+        )
+        return f"{middle:>9}  ({low} to {high})"
+
+
+def table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@contextlib.contextmanager
+def _ground() -> Iterator[Path]:
+    """A directory that the servers' own user can reach, also when we run as root."""
+    place = Path(tempfile.mkdtemp(prefix="maycole-bench-"))
+    place.chmod(0o711)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place)
+
+
+async def _ready(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url) as http, asyncio.timeout(ANSWER_WITHIN_S):
+        while (await http.get("/api/health/ready")).status_code != 200:
+            await asyncio.sleep(0.1)
