@@ -4,9 +4,10 @@ A wrong or missing variable is one message that names all of them (ConfigError).
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -36,6 +37,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = "INFO"
     data_dir: Path = Path(".maycole")
 
+    def __repr__(self) -> str:
+        """Without secrets, and without URLs that have a password in them."""
+        shown = (name for name in self.__struct_fields__ if name not in _SECRET)
+        return f"Config({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
+
 
 def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()) -> Config:
     """The configuration.
@@ -48,13 +54,13 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
     if any(secret is not None and len(secret.encode()) < SECRET_BYTES_MIN for secret in secrets):
         wrong.append(f"JWT_SECRET and JWT_SECRET_PREVIOUS need at least {SECRET_BYTES_MIN} bytes")
     port = env.get("PORT", "8000")
-    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
         wrong.append(f"PORT is {port!r}: use a number from 0 (any free port) to 65535")
     level = env.get("LOG_LEVEL", "INFO").upper().replace("WARNING", "WARN")
     if level not in LOG_LEVELS:
         wrong.append(f"LOG_LEVEL is {level!r}: use one of {', '.join(LOG_LEVELS)}")
     for name, schemes in _SCHEMES.items():
-        if name in env and urlsplit(env[name]).scheme not in schemes:
+        if name in env and _split(env[name]).scheme not in schemes:
             wrong.append(f"{name} must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
     origins = tuple(origin.strip() for origin in env.get("ALLOWED_ORIGINS", "").split(",") if origin.strip())
     wrong += [
@@ -88,6 +94,7 @@ _WHAT = {
     "REDIS_URL": "where Redis or Valkey is, such as redis://host:6379",
     "JWT_SECRET": f"what access tokens are signed with, at least {SECRET_BYTES_MIN} random bytes",
 }
+_SECRET = ("database_url", "redis_url", "jwt_secret", "jwt_secret_previous")
 _SCHEMES = {
     "DATABASE_URL": ("postgresql", "postgres"),
     "REDIS_URL": ("redis", "rediss", "unix"),
@@ -95,8 +102,16 @@ _SCHEMES = {
 }
 
 
+def _split(url: str) -> SplitResult:
+    """The parts of a URL; none at all of what is not one (urlsplit raises for some)."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
+
+
 def _is_origin(text: str) -> bool:
-    parts = urlsplit(text)
+    parts = _split(text)
     return (
         parts.scheme in ("http", "https")
         and bool(parts.hostname)

@@ -6,12 +6,14 @@ Swagger UI's files are those of the npm package swagger-ui-dist 5.35.0 (Apache-2
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from litestar import Request
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.static_files import create_static_files_router
 
+from app.api.openapi import document
 from app.api.system import API_VERSION
 
 PATH: Final = "/api/docs"
@@ -41,6 +43,17 @@ class SwaggerPage(OpenAPIRenderPlugin):
         return _PAGE
 
 
+class Document(JsonRenderPlugin):
+    """The document, finished once (app/api/openapi.py)."""
+
+    _finished: bytes | None = None
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        if self._finished is None:
+            self._finished = msgspec.json.encode(document(request.app, openapi_schema))
+        return self._finished
+
+
 def openapi() -> OpenAPIConfig:
     """The OpenAPI document, at /api/docs/openapi.json, and its page."""
     return OpenAPIConfig(
@@ -48,7 +61,7 @@ def openapi() -> OpenAPIConfig:
         version=API_VERSION,
         description="REST for a real-time application server. Live channels are at `/connection/websocket`.",
         path=PATH,
-        render_plugins=[SwaggerPage(path="/"), JsonRenderPlugin(path="/openapi.json")],
+        render_plugins=[SwaggerPage(path="/"), Document(path="/openapi.json")],
         components=Components(
             security_schemes={
                 "bearer": SecurityScheme(type="http", scheme="bearer", description="an access token")

@@ -29,8 +29,10 @@ TeamId = Annotated[
 class Position(msgspec.Struct, frozen=True):
     """Where a channel stood when a list was read: follow on from here and you miss nothing."""
 
-    channel: str
-    epoch: str
+    channel: Annotated[str, Meta(description="what to follow, such as `inventory:team_…`")]
+    epoch: Annotated[
+        str, Meta(description="which stream the offset counts in; another one is another stream")
+    ]
     offset: Annotated[
         int, Meta(description="of the newest entry that the list has in it; 0 before the first")
     ]

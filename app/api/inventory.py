@@ -28,7 +28,9 @@ class InventoryController(Controller):
         self,
         caller: NamedDependency[Actor],
         team_id: TeamId = None,
-        category: Annotated[str | None, QueryParameter(max_length=100)] = None,
+        category: Annotated[
+            str | None, QueryParameter(max_length=100, description="only what is filed under this")
+        ] = None,
         words: Annotated[
             str | None,
             QueryParameter(

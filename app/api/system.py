@@ -21,15 +21,15 @@ SCHEMA: Final = max(path.stem for path in (Path(__file__).parents[2] / "migratio
 class Check(msgspec.Struct, frozen=True, kw_only=True):
     """One thing the server depends on."""
 
-    ok: bool
-    detail: str
+    ok: Annotated[bool, Meta(description="whether it works")]
+    detail: Annotated[str, Meta(description="how it is, for people")]
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """`ok`; `degraded` (it works, slower: live updates come by polling); or `down` (it cannot serve)."""
 
     status: Literal["ok", "degraded", "down"]
-    checks: dict[str, Check]
+    checks: Annotated[dict[str, Check], Meta(description="what the server depends on, by name")]
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -22,9 +22,14 @@ class UsersController(Controller):
         return one(user, version=user.version)
 
     @patch("/me")
-    async def change(self, data: JSONBody[UserPatch], caller: NamedDependency[Actor]) -> Response[One[User]]:
+    async def change(
+        self,
+        data: JSONBody[UserPatch],
+        caller: NamedDependency[Actor],
+        if_version: NamedDependency[int | None],
+    ) -> Response[One[User]]:
         """Change your own account; what is left out stays."""
-        user = await users.change(caller, data)
+        user = await users.change(caller, data, if_version=if_version)
         return one(user, version=user.version)
 
     @get("/{user_id:str}")

@@ -6,15 +6,15 @@ id.
 """
 
 import logging
-import re
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from msgspec import Meta
 
-from app.pipeline.body import Malformed
+from app.pipeline.body import Malformed, field_error
 from app.pipeline.request_id import request_id
 from domain import db, errors
 from domain.errors import DomainError, FieldError
@@ -51,13 +51,13 @@ class Problem(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True):
     type: str
     title: str
     status: int
-    detail: str
-    instance: str
-    success: bool
-    code: str
-    request_id: str
-    errors: list[FieldError] = []
-    retry_after: int | None = None
+    detail: Annotated[str, Meta(description="what went wrong, for people")]
+    instance: Annotated[str, Meta(description="the address that was asked")]
+    success: Annotated[bool, Meta(description="false")]
+    code: Annotated[str, Meta(description="what went wrong, for programs: stable, snake_case")]
+    request_id: Annotated[str, Meta(description="the X-Request-Id; tell us when you ask about it")]
+    errors: Annotated[list[FieldError], Meta(description="which fields or parameters are wrong")] = []
+    retry_after: Annotated[int | None, Meta(description="seconds after which waiting may have helped")] = None
 
 
 def refused(request: Request[Any, Any, Any], error: DomainError) -> Response[Any]:
@@ -88,7 +88,7 @@ def unreachable(request: Request[Any, Any, Any], error: Exception) -> Response[A
 def from_litestar(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """What the framework refuses: routes, methods, bodies that do not fit their type."""
     if isinstance(error, ValidationException) and isinstance(error.extra, list):
-        found = tuple(_field(item) for item in error.extra)
+        found = tuple(_field(request, item) for item in error.extra)
         detail = "; ".join(field.detail for field in found) or error.detail
         return _problem(request, 422, "invalid", detail, found)
     if error.status_code >= 500:
@@ -111,19 +111,13 @@ HANDLERS: Final[dict[Any, Any]] = {
 }
 
 
-def _field(item: Any) -> FieldError:
-    """Litestar's {message, key} as a pointer into the body: `a.b[0]` is `/a/b/0`."""
+def _field(request: Request[Any, Any, Any], item: Any) -> FieldError:
+    """Litestar's {message, key} about a parameter, under the name that clients know (`/belowThreshold`)."""
     message = str(item.get("message", "") if isinstance(item, dict) else item)
     key = str(item.get("key", "") if isinstance(item, dict) else "")
-    unknown = re.search(r"unknown field `([^`]*)`", message)
-    missing = re.search(r"missing required field `([^`]*)`", message)
-    named = unknown or missing
-    path = re.sub(
-        r"\[(?:\.\.\.|(\d+))\]", r".\1", ".".join(part for part in (key, named and named[1]) if part)
-    )
-    pointer = "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in path.split(".") if part)
-    code = "unknown_field" if unknown else "required" if missing else "invalid"
-    return FieldError(pointer, code, message)
+    parameter = request.route_handler.parsed_fn_signature.parameters.get(key)
+    known_as = getattr(parameter and parameter.kwarg_definition, "name", None)
+    return field_error(message, known_as or key)
 
 
 def _problem(
@@ -141,7 +135,7 @@ def _problem(
         title=HTTPStatus(status).phrase,
         status=status,
         detail=detail,
-        instance=request.scope["path"],
+        instance=request.scope["raw_path"].decode("ascii", "replace"),
         success=False,
         code=code,
         request_id=request_id(request.scope),

@@ -1,0 +1,103 @@
+"""The command line says what it does, and what is wrong."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.cli import main
+from app.config import Config
+from app.main import NEEDED
+
+MAYCOLE = Path(sys.executable).parent / "maycole"
+COMMANDS = ("up", "serve", "migrate", "demo")
+
+
+def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """One command in a process of its own, with these settings and no others."""
+    unset = {"MAYCOLE_DATA_DIR", "ALLOWED_ORIGINS", "PUBLIC_URL", "HOST", "PORT", "LOG_LEVEL", *NEEDED}
+    environ = {name: value for name, value in os.environ.items() if name not in unset}
+    return subprocess.run(
+        [MAYCOLE, *arguments], env={**environ, **settings}, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.fixture
+def parse(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[object, str]]]:
+    """What the parser alone makes of a command line: the exit code, and what it printed."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def parsed(*arguments: str) -> tuple[object, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out + printed.err
+
+    yield parsed
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_help_names_every_command(parse: Callable[..., tuple[object, str]]) -> None:
+    code, text = parse("--help")
+    assert code == 0
+    for command in COMMANDS:
+        assert re.search(rf"^ +{command} +\w", text, re.MULTILINE), command
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(parse: Callable[..., tuple[object, str]], command: str) -> None:
+    code, text = parse(command, "--help")
+    assert code == 0
+    assert f"usage: maycole {command}" in text
+    if command != "demo":
+        assert "DATABASE_URL" in text, "the settings it reads are among what it explains"
+
+
+@pytest.mark.parametrize("arguments", [(), ("dance",), ("serve", "--workers", "x"), ("migrate", "now")])
+def test_what_it_does_not_understand_exits_with_2_and_its_usage(
+    parse: Callable[..., tuple[object, str]], arguments: tuple[str, ...]
+) -> None:
+    code, text = parse(*arguments)
+    assert code == 2
+    assert "usage: maycole" in text
+
+
+def test_serving_without_settings_names_all_that_are_missing() -> None:
+    refused = run("serve")
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    assert refused.stderr.startswith("maycole serve: ")
+    assert all(f"{name} is not set" in refused.stderr for name in NEEDED)
+    assert "Traceback" not in refused.stderr
+
+
+def test_serving_on_a_port_that_is_taken_says_so(config: Config) -> None:
+    assert config.database_url is not None
+    assert config.redis_url is not None
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        refused = run(
+            "serve",
+            PORT=port,
+            DATABASE_URL=config.database_url,
+            REDIS_URL=config.redis_url,
+            JWT_SECRET="x" * 32,
+        )
+    assert refused.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port} (Address already in use): set PORT" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_database_that_is_not_there_is_said_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    refused = run("migrate", DATABASE_URL=f"postgresql://127.0.0.1:{port}/maycole")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("maycole migrate: ")
+    assert "Traceback" not in refused.stderr

@@ -1,0 +1,88 @@
+"""Settings: one message names everything that is wrong with them."""
+
+import pytest
+
+from app import config
+from app.config import ConfigError
+from app.main import NEEDED
+
+GOOD = {
+    "DATABASE_URL": "postgresql://user:password@host/maycole",
+    "REDIS_URL": "redis://host:6379",
+    "JWT_SECRET": "x" * 32,
+}
+# A wrong setting, and what the message says about it.
+WRONG = [
+    ({"JWT_SECRET": "x" * 31}, "at least 32 bytes"),
+    ({"JWT_SECRET_PREVIOUS": "short"}, "at least 32 bytes"),
+    ({"PORT": "http"}, "PORT is 'http'"),
+    ({"PORT": "65536"}, "PORT is '65536'"),
+    ({"PORT": "-1"}, "PORT is '-1'"),
+    ({"PORT": "٣"}, "PORT is '٣'"),
+    ({"PORT": "9" * 5000}, "PORT is"),
+    ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL is 'LOUD'"),
+    ({"DATABASE_URL": "mysql://host"}, "DATABASE_URL must begin with postgresql://"),
+    ({"DATABASE_URL": "postgresql://[::1/x"}, "DATABASE_URL must begin with postgresql://"),
+    ({"REDIS_URL": "host:6379"}, "REDIS_URL must begin with redis://"),
+    ({"PUBLIC_URL": "app.example"}, "PUBLIC_URL must begin with http://"),
+    ({"ALLOWED_ORIGINS": "https://a.example, app.example"}, "ALLOWED_ORIGINS has 'app.example'"),
+    ({"ALLOWED_ORIGINS": "https://app.example/"}, "ALLOWED_ORIGINS has 'https://app.example/'"),
+    ({"ALLOWED_ORIGINS": "*"}, "ALLOWED_ORIGINS has '*'"),
+    ({"ALLOWED_ORIGINS": "null"}, "ALLOWED_ORIGINS has 'null'"),
+    ({"ALLOWED_ORIGINS": "https://[::1"}, "ALLOWED_ORIGINS has 'https://[::1'"),
+]
+
+
+def test_good_settings_are_taken_as_they_are() -> None:
+    read = config.read({**GOOD, "ALLOWED_ORIGINS": "https://a.example,http://b.example:8080", "PORT": "0"})
+    assert (read.database_url, read.redis_url, read.jwt_secret) == tuple(GOOD.values())
+    assert read.allowed_origins == ("https://a.example", "http://b.example:8080")
+    assert read.port == 0
+
+
+def test_nothing_is_needed_where_nothing_is_asked_for_and_empty_counts_as_missing() -> None:
+    assert config.read({}).port == 8000
+    assert config.read({"PORT": "", "LOG_LEVEL": ""}).log_level == "INFO"
+    with pytest.raises(ConfigError, match="REDIS_URL is not set"):
+        config.read({**GOOD, "REDIS_URL": ""}, need=NEEDED)
+
+
+def test_all_that_is_missing_is_named_at_once() -> None:
+    with pytest.raises(ConfigError) as refused:
+        config.read({}, need=NEEDED)
+    lines = str(refused.value).splitlines()
+    assert [line.split()[0] for line in lines] == list(NEEDED)
+
+
+@pytest.mark.parametrize(("setting", "says"), WRONG)
+def test_a_wrong_setting_is_named(setting: dict[str, str], says: str) -> None:
+    config.read(GOOD, need=NEEDED)
+    with pytest.raises(ConfigError) as refused:
+        config.read({**GOOD, **setting}, need=NEEDED)
+    assert says in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+    for secret in (setting.get("JWT_SECRET"), setting.get("JWT_SECRET_PREVIOUS")):
+        assert secret is None or secret not in str(refused.value), "a secret is not repeated"
+
+
+def test_everything_wrong_is_one_message() -> None:
+    everything = {
+        "JWT_SECRET": "short",
+        "PORT": "x",
+        "LOG_LEVEL": "x",
+        "REDIS_URL": "x",
+        "ALLOWED_ORIGINS": "x",
+    }
+    with pytest.raises(ConfigError) as refused:
+        config.read(everything, need=NEEDED)
+    for name in (*everything, "DATABASE_URL"):
+        assert name in str(refused.value)
+
+
+def test_a_configuration_does_not_show_its_secrets_when_it_is_printed() -> None:
+    read = config.read(
+        {**GOOD, "JWT_SECRET": "SECRET-" * 8, "JWT_SECRET_PREVIOUS": "BEFORE-" * 8, "PORT": "7"}
+    )
+    for shown in (repr(read), str(read), f"{read}", repr([read])):
+        assert "port=7" in shown
+        assert not any(secret in shown for secret in ("SECRET-", "BEFORE-", "password", "redis://host"))

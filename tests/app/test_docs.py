@@ -1,0 +1,174 @@
+"""The documentation: a document that a person can read, and a page that shows it without the internet."""
+
+import asyncio
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.factories import Api
+
+OPEN = {
+    "auth.register", "auth.login", "auth.refresh", "system.health", "system.live", "system.ready",
+    "system.version",
+}  # fmt: skip
+# Fields whose names say it all.
+OBVIOUS = {
+    "id", "teamId", "userId", "itemId", "ownerId", "name", "email", "version", "createdAt", "updatedAt",
+    "data", "success", "status", "title", "detail", "type", "pointer", "code",
+}  # fmt: skip
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+async def document(api: Api) -> Json:
+    answer = await api.call("GET", "/docs/openapi.json")
+    assert answer.status_code == 200, answer.text
+    body: Json = answer.json()
+    return body
+
+
+def operations(document: Json) -> Iterator[tuple[str, str, Json]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def inside(part: Any) -> Iterator[Json]:
+    """Every object in the document, however deep."""
+    if isinstance(part, dict):
+        yield part
+        for child in part.values():
+            yield from inside(child)
+    elif isinstance(part, list):
+        for child in part:
+            yield from inside(child)
+
+
+def test_the_document_hangs_together(document: Json) -> None:
+    assert document["openapi"].startswith("3.1.")
+    assert document["info"]["title"] == "Maycole"
+    references = {part["$ref"] for part in inside(document) if "$ref" in part}
+    assert len(references) > 20
+    for reference in references:
+        found: Any = document
+        for step in reference.removeprefix("#/").split("/"):
+            found = found[step]
+    named = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(named) == len(set(named)) == 27
+    for path, _, operation in operations(document):
+        given = {one["name"] for one in operation["parameters"] if one["in"] == "path"}
+        assert given == set(re.findall(r"{(\w+)}", path)), path
+        assert all(one["required"] for one in operation["parameters"] if one["in"] == "path")
+
+
+def test_an_independent_validator_accepts_the_document(document: Json) -> None:
+    validator = pytest.importorskip(
+        "openapi_spec_validator", reason="openapi-spec-validator is not installed"
+    )
+    validator.validate(document)
+    broken = {**document, "paths": {"/x": {"get": {"responses": "none"}}}}
+    with pytest.raises(Exception, match="none"):
+        validator.validate(broken)
+
+
+def test_every_operation_says_what_it_does(document: Json) -> None:
+    for path, method, operation in operations(document):
+        where = f"{method} {path}"
+        assert re.fullmatch(r"[a-z][A-Za-z]+\.[a-z][A-Za-z]+", operation["operationId"]), where
+        assert 5 < len(operation["summary"]) < 80, where
+        assert len(operation["description"]) >= len(operation["summary"]), where
+        for parameter in operation["parameters"]:
+            assert parameter.get("description"), f"{where} {parameter['name']}"
+            assert re.fullmatch(r"[a-z][A-Za-z]*|If-Match", parameter["name"]), where
+
+
+def test_every_schema_has_a_name_and_says_what_it_is(document: Json) -> None:
+    schemas = document["components"]["schemas"]
+    assert {"OneItem", "ManyTeam", "LiveItem", "Item", "NewItem", "Problem", "OneSignedIn"} <= set(schemas)
+    for name, schema in schemas.items():
+        assert re.fullmatch(r"[A-Z][A-Za-z]+", name), name
+        assert schema["title"] == name
+        assert len(schema.get("description", "")) > 8, name
+        for field, kind in schema["properties"].items():
+            says = kind.get("description") or "$ref" in kind or "enum" in kind
+            assert says or field in OBVIOUS, f"{name}.{field} is not described"
+
+
+def test_a_body_shows_the_limits_that_it_is_held_to(document: Json) -> None:
+    new = document["components"]["schemas"]["NewItem"]
+    assert new["additionalProperties"] is False
+    assert new["required"] == ["name", "quantity"]
+    fields = new["properties"]
+    assert fields["quantity"].items() >= {"type": "integer", "minimum": 0, "maximum": 10**12}.items()
+    assert fields["lowStockThreshold"]["anyOf"][0]["minimum"] == 0, "also where it may be null"
+    assert fields["attributes"]["maxProperties"] == 50
+
+
+def test_only_what_needs_a_token_asks_for_one(document: Json) -> None:
+    for path, _, operation in operations(document):
+        open_to_all = operation["operationId"] in OPEN
+        assert operation["security"] == ([] if open_to_all else [{"bearer": []}]), path
+        assert ("401" in operation["responses"]) == (not open_to_all), path
+
+
+def test_every_operation_says_how_it_fails(document: Json) -> None:
+    problem = {"$ref": "#/components/schemas/Problem"}
+    for path, method, operation in operations(document):
+        answers = operation["responses"]
+        for code, answer in answers.items():
+            assert answer["description"]
+            if code not in ("200", "201", "204") and (code, operation["tags"]) != ("503", ["system"]):
+                assert answer["content"]["application/problem+json"]["schema"] == problem, path
+        assert "default" in answers
+        assert ("422" in answers) == bool(operation["parameters"] or "requestBody" in operation), path
+        changes = method != "get"
+        assert ("X-Stream-Position" in next(iter(answers.values()))["headers"]) == changes, path
+    assert "412" in document["paths"]["/api/inventory/{itemId}"]["put"]["responses"]
+
+
+async def test_the_page_asks_no_other_host_for_anything(api: Api) -> None:
+    page = await api.call("GET", "/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    policy = dict(part.strip().split(" ", 1) for part in page.headers["Content-Security-Policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == "'self'"
+    assert policy["connect-src"] == "'self'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert not any("http" in sources or "*" in sources for sources in policy.values())
+    wanted = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(wanted) == 4
+    for address in wanted:
+        if not address.startswith("data:"):
+            assert address.startswith("/api/docs/files/")
+            assert (await api.http.get(address)).status_code == 200
+
+
+@pytest.mark.skipif(
+    not shutil.which("chromium"), reason="Chromium is not installed (apt-get install chromium)"
+)
+async def test_a_browser_without_the_internet_shows_every_operation(
+    url: str, document: Json, tmp_path: Path
+) -> None:
+    browser = await asyncio.create_subprocess_exec(
+        "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", f"--user-data-dir={tmp_path}/profile",
+        "--enable-logging=stderr", f"--log-net-log={tmp_path}/net.json", "--window-size=1200,2400",
+        "--virtual-time-budget=10000", "--dump-dom", f"{url}/api/docs",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    dom, log = (text.decode() for text in await asyncio.wait_for(browser.communicate(), 60))
+    said = "\n".join(line for line in log.splitlines() if "CONSOLE" in line)
+    assert "Content Security Policy" not in said, said
+    assert "rror" not in said, said
+    assert re.search(r'<h\d class="title">Maycole', dom), f"no page was rendered: {said}"
+    shown = re.findall(r'class="opblock opblock-(\w+)', dom)
+    assert sorted(shown) == sorted(method for _, method, _ in operations(document))
+    asked = set(re.findall(r'"url":"(https?://[^"/]+)', (tmp_path / "net.json").read_text()))
+    assert url in asked, "the page itself must be among what was asked for"
+    # Chromium looks for its own updates and accounts, in vain; the page asks nobody but us.
+    assert {host for host in asked if not re.search(r"\.(google|googleapis)\.com$", host)} == {url}
