@@ -85,7 +85,7 @@ def refresh(session_id: str) -> tuple[str, str]:
 
 
 def session_of(token: str) -> str | None:
-    """The session that a refresh token was once made for, whichever of its tokens it is; None for a made-up one.
+    """The session a refresh token was once made for, whichever of its tokens it is; None for a made-up one.
 
     So a token that was exchanged long ago is still known for what it is: a copy in the wrong hands.
     """
