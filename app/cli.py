@@ -22,6 +22,7 @@ from app.migrate import MigrationFailed, migrate
 from app.server import serve_many
 from app.up import EmbeddedError, up
 
+WORKERS_MAX = 256
 WHAT_WENT_WRONG = (ConfigError, EmbeddedError, MigrationFailed, DemoFailed, asyncpg.PostgresError, OSError)
 
 
@@ -65,6 +66,12 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= WORKERS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {WORKERS_MAX}")
+    return int(text)
+
+
 def _as_interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
@@ -87,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     command("up", _up, "start everything on this machine, with nothing to configure", _UP)
     serve = command("serve", _serve, "serve in production, on your own Postgres and Redis", _SERVE)
     serve.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes to serve with (default: 1)"
+        "--workers", type=_count, default=1, metavar="N", help="processes to serve with (default: 1)"
     )
     command("migrate", _migrate, "bring the database to this version's schema", _MIGRATE)
     demo_ = command("demo", _demo, "two users, a team, items, and a gentle stream of changes", _DEMO)

@@ -80,6 +80,8 @@ async def _write(unit: db.Unit) -> None:
 
 
 def _news(actor: Actor, event: Event) -> list[Draft]:
+    if not event.channels():
+        return []
     event_id = ids.new("evt")
     data = events.encode(event_id, type(event).type, actor.user_id, event.news())
     return [Draft(channel, event_id, type(event).type, data) for channel in event.channels()]

@@ -65,8 +65,9 @@ WITH wanted AS (
 ), numbered AS (
     SELECT d.nth, d.channel, h.epoch, d.id, d.type, d.data,
            h.top - w.n + row_number() OVER (PARTITION BY d.channel ORDER BY d.nth) AS "offset"
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS d (channel, id, type, data,
-    nth) JOIN heads h USING (channel) JOIN wanted w USING (channel)
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
+         WITH ORDINALITY AS d (channel, id, type, data, nth)
+    JOIN heads h USING (channel) JOIN wanted w USING (channel)
 ), entries AS (
     INSERT INTO stream_entries (channel, "offset", id, type, data, created_at)
     SELECT channel, "offset", id, type, data, $5 FROM numbered

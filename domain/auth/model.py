@@ -93,9 +93,6 @@ class LoginFailed(Event, frozen=True, kw_only=True):
     def resource(self) -> Resource:
         return Resource("user", self.user_id)
 
-    def news(self) -> dict[str, Any]:
-        return {}
-
 
 class SessionRevoked(_SessionEvent, frozen=True, kw_only=True):
     """The session is over; hubs close its sockets (channels/gate.py)."""

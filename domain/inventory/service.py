@@ -91,7 +91,7 @@ async def page(
     scope = f"inventory {actor.user} {team_id} {sort} {only}"
     column, direction = _SORTS[sort]
     after = pages.unseal(cursor, scope=scope) if cursor else None
-    beyond = ">" if direction == "ASC" else "<"
+    beyond, kind = ">" if direction == "ASC" else "<", "bigint" if column == "quantity" else "text"
     async with streams.snapshot(channels.inventory(team_id)) as position:
         rows = await db.fetch(
             f"""SELECT {_COLUMNS} FROM inventory
@@ -99,9 +99,7 @@ async def page(
                   AND ($2::text IS NULL OR category = $2)
                   AND ($3::text IS NULL OR name ILIKE '%' || $3 || '%' OR sku ILIKE $3 || '%')
                   AND (NOT $4::bool OR quantity - reserved <= low_stock_threshold)
-                  AND ($5::text IS NULL OR ({column}, id) {beyond} ($6::{
-                "bigint" if column == "quantity" else "text"
-            }, $5))
+                  AND ($5::text IS NULL OR ({column}, id) {beyond} ($6::{kind}, $5))
                 ORDER BY {column} {direction}, id {direction} LIMIT $7""",  # noqa: S608 - column names of ours
             team_id,
             only.category,

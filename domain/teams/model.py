@@ -88,6 +88,25 @@ class TeamCreated(Event, frozen=True, kw_only=True):
         return difference(None, self.team)
 
 
+class TeamChanged(Event, frozen=True, kw_only=True):
+    type = "teams.changed"
+
+    before: Team
+    after: Team
+
+    def resource(self) -> Resource:
+        return Resource("team", self.after.id)
+
+    def channels(self) -> tuple[str, ...]:
+        return (channels.team(self.after.id),)
+
+    def news(self) -> dict[str, Any]:
+        return {"team": self.after}
+
+    def changes(self) -> dict[str, Change]:
+        return difference(self.before, self.after, but=("version", "updatedAt"))
+
+
 class _MemberEvent(Event, frozen=True, kw_only=True):
     """News for the team, and for the member in person (who may not be in the team any more)."""
 

@@ -1,7 +1,7 @@
 """Teams: tenants and who is in them.
 
 Owns    teams, team_members
-Says    teams.created, teams.member_added, teams.member_removed, teams.role_changed
+Says    teams.created, teams.changed, teams.member_added, teams.member_removed, teams.role_changed
 Rules   a team always has an owner; nobody grants or takes away more than they have.
 """
 
@@ -10,6 +10,7 @@ import secrets
 import unicodedata
 
 import asyncpg
+import msgspec
 
 from domain import channels, db, ids, pages, streams
 from domain.actor import Actor
@@ -27,6 +28,7 @@ from domain.teams.model import (
     RoleChange,
     RoleChanged,
     Team,
+    TeamChanged,
     TeamCreated,
 )
 from domain.teams.tables import TeamMembers, Teams
@@ -108,7 +110,7 @@ async def add_member(actor: Actor, team_id: str, new: NewMember) -> Member:
 
 
 async def change_role(actor: Actor, team_id: str, user_id: str, change: RoleChange) -> Member:
-    """Raises Conflict `last_owner` where the team would be left without one."""
+    """Raises Conflict `last_owner` where the team would be left without one, `personal_team`."""
     async with db.transaction():
         await _lock(team_id)
         own = await policy.require(actor, team_id, "members:manage")
@@ -117,7 +119,7 @@ async def change_role(actor: Actor, team_id: str, user_id: str, change: RoleChan
         if before.role == change.role:
             return before
         if before.role == "owner":
-            await _keep_an_owner(team_id, without=user_id)
+            await _step_down(actor, team_id, user_id)
         await TeamMembers.update({TeamMembers.role: change.role}).where(
             TeamMembers.team_id == team_id, TeamMembers.user_id == user_id
         )
@@ -127,7 +129,7 @@ async def change_role(actor: Actor, team_id: str, user_id: str, change: RoleChan
 
 
 async def remove_member(actor: Actor, team_id: str, user_id: str) -> None:
-    """Take a member out; anyone may leave. Raises Conflict `last_owner`."""
+    """Take a member out; anyone may leave. Raises Conflict `last_owner`, `personal_team`."""
     async with db.transaction():
         await _lock(team_id)
         leaving = user_id == actor.user
@@ -135,7 +137,7 @@ async def remove_member(actor: Actor, team_id: str, user_id: str) -> None:
         member = await _member(team_id, user_id)
         policy.require_rank(own, member.role)
         if member.role == "owner":
-            await _keep_an_owner(team_id, without=user_id)
+            await _step_down(actor, team_id, user_id)
         await TeamMembers.delete().where(TeamMembers.team_id == team_id, TeamMembers.user_id == user_id)
         await record(actor, MemberRemoved(team_id=team_id, member=member))
 
@@ -143,9 +145,9 @@ async def remove_member(actor: Actor, team_id: str, user_id: str) -> None:
 async def teammate(actor: Actor, user_id: str) -> PublicUser:
     """The public face of someone who shares a team with the caller. Raises NotFound for anyone else."""
     shared = await db.fetchval(
-        """SELECT EXISTS (SELECT FROM team_members a JOIN team_members b USING (team_id) JOIN teams t ON t.id
-        = team_id
-                          WHERE a.user_id = $1 AND b.user_id = $2 AND t.deleted_at IS NULL)""",
+        """SELECT EXISTS (
+               SELECT FROM team_members a JOIN team_members b USING (team_id) JOIN teams t ON t.id = team_id
+               WHERE a.user_id = $1 AND b.user_id = $2 AND t.deleted_at IS NULL)""",
         actor.user,
         user_id,
     )
@@ -215,12 +217,28 @@ async def _member(team_id: str, user_id: str) -> Member:
     return db.as_struct(Member, row)
 
 
-async def _keep_an_owner(team_id: str, *, without: str) -> None:
-    others = await TeamMembers.exists().where(
-        TeamMembers.team_id == team_id, TeamMembers.role == "owner", TeamMembers.user_id != without
+async def _step_down(actor: Actor, team_id: str, user_id: str) -> None:
+    """One owner less: there must be another, who becomes the owner of record if this one was it."""
+    row = await db.fetchrow("SELECT * FROM teams WHERE id = $1", team_id)
+    assert row is not None, "it is locked"
+    before = db.as_struct(Team, row)
+    if before.personal and before.owner_id == user_id:
+        raise Conflict("A personal team stays with its person.", code="personal_team")
+    heir = await db.fetchval(
+        """SELECT user_id FROM team_members WHERE team_id = $1 AND role = 'owner' AND user_id <> $2
+           ORDER BY joined_at, id LIMIT 1""",
+        team_id,
+        user_id,
     )
-    if not others:
+    if heir is None:
         raise Conflict("A team always has an owner: make someone else one first.", code="last_owner")
+    if before.owner_id != user_id:
+        return
+    after = msgspec.structs.replace(before, owner_id=heir, version=before.version + 1, updated_at=now())
+    await Teams.update(
+        {Teams.owner_id: heir, Teams.version: after.version, Teams.updated_at: after.updated_at}
+    ).where(Teams.id == team_id)
+    await record(actor, TeamChanged(team_id=team_id, before=before, after=after))
 
 
 def _slug(name: str) -> str:

@@ -48,7 +48,7 @@ def inside(part: Any) -> Iterator[Json]:
             yield from inside(child)
 
 
-def test_the_document_hangs_together(document: Json) -> None:
+async def test_the_document_hangs_together(document: Json) -> None:
     assert document["openapi"].startswith("3.1.")
     assert document["info"]["title"] == "Maycole"
     references = {part["$ref"] for part in inside(document) if "$ref" in part}
@@ -65,7 +65,7 @@ def test_the_document_hangs_together(document: Json) -> None:
         assert all(one["required"] for one in operation["parameters"] if one["in"] == "path")
 
 
-def test_an_independent_validator_accepts_the_document(document: Json) -> None:
+async def test_an_independent_validator_accepts_the_document(document: Json) -> None:
     validator = pytest.importorskip(
         "openapi_spec_validator", reason="openapi-spec-validator is not installed"
     )
@@ -75,7 +75,7 @@ def test_an_independent_validator_accepts_the_document(document: Json) -> None:
         validator.validate(broken)
 
 
-def test_every_operation_says_what_it_does(document: Json) -> None:
+async def test_every_operation_says_what_it_does(document: Json) -> None:
     for path, method, operation in operations(document):
         where = f"{method} {path}"
         assert re.fullmatch(r"[a-z][A-Za-z]+\.[a-z][A-Za-z]+", operation["operationId"]), where
@@ -86,7 +86,7 @@ def test_every_operation_says_what_it_does(document: Json) -> None:
             assert re.fullmatch(r"[a-z][A-Za-z]*|If-Match", parameter["name"]), where
 
 
-def test_every_schema_has_a_name_and_says_what_it_is(document: Json) -> None:
+async def test_every_schema_has_a_name_and_says_what_it_is(document: Json) -> None:
     schemas = document["components"]["schemas"]
     assert {"OneItem", "ManyTeam", "LiveItem", "Item", "NewItem", "Problem", "OneSignedIn"} <= set(schemas)
     for name, schema in schemas.items():
@@ -98,7 +98,7 @@ def test_every_schema_has_a_name_and_says_what_it_is(document: Json) -> None:
             assert says or field in OBVIOUS, f"{name}.{field} is not described"
 
 
-def test_a_body_shows_the_limits_that_it_is_held_to(document: Json) -> None:
+async def test_a_body_shows_the_limits_that_it_is_held_to(document: Json) -> None:
     new = document["components"]["schemas"]["NewItem"]
     assert new["additionalProperties"] is False
     assert new["required"] == ["name", "quantity"]
@@ -108,14 +108,14 @@ def test_a_body_shows_the_limits_that_it_is_held_to(document: Json) -> None:
     assert fields["attributes"]["maxProperties"] == 50
 
 
-def test_only_what_needs_a_token_asks_for_one(document: Json) -> None:
+async def test_only_what_needs_a_token_asks_for_one(document: Json) -> None:
     for path, _, operation in operations(document):
         open_to_all = operation["operationId"] in OPEN
         assert operation["security"] == ([] if open_to_all else [{"bearer": []}]), path
         assert ("401" in operation["responses"]) == (not open_to_all), path
 
 
-def test_every_operation_says_how_it_fails(document: Json) -> None:
+async def test_every_operation_says_how_it_fails(document: Json) -> None:
     problem = {"$ref": "#/components/schemas/Problem"}
     for path, method, operation in operations(document):
         answers = operation["responses"]

@@ -327,10 +327,12 @@ def test_a_server_that_will_not_start_says_why_and_nothing_is_left(data_dir: Pat
 
 
 def test_an_interrupted_start_leaves_nothing(data_dir: Path) -> None:
-    pids = []
+    # The servers of the other tests are our children too.
+    others = {child.pid for child in psutil.Process().children()}
+    pids: list[int] = []
 
     def interrupt(step: str) -> None:
-        pids.extend(child.pid for child in psutil.Process().children())
+        pids.extend(child.pid for child in psutil.Process().children() if child.pid not in others)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -182,3 +182,26 @@ async def test_a_stranger_is_no_member_to_change_or_remove(team: Company) -> Non
     path = f"/teams/{team.team}/members/{team['stranger'].id}"
     problem(await team["owner"].put(path, {"role": "viewer"}), 404, "not_found")
     problem(await team["owner"].delete(path), 404, "not_found")
+
+
+async def test_the_owner_of_record_moves_on_with_whoever_stays(api: Api) -> None:
+    ann, bob = await api.person(), await api.person("Bob")
+    team = await api.team(ann, admin=bob)
+    await ann.put(f"/teams/{team}/members/{bob.id}", {"role": "owner"})
+    before = (await bob.get(f"/teams/{team}")).json()["data"]
+    assert before["ownerId"] == ann.id
+    left = await ann.delete(f"/teams/{team}/members/me")
+    after = (await bob.get(f"/teams/{team}")).json()["data"]
+    assert (after["ownerId"], after["version"]) == (bob.id, before["version"] + 1)
+    assert f"team:{team}@" in left.headers["X-Stream-Position"]
+    [row] = (await bob.get(f"/audit-logs?teamId={team}&action=teams.changed")).json()["data"]
+    assert row["changes"] == {"ownerId": {"before": ann.id, "after": bob.id}}
+
+
+async def test_a_personal_team_stays_with_its_person_whoever_else_is_in_it(api: Api) -> None:
+    ann, bob = await api.person(), await api.person("Bob")
+    members = f"/teams/{ann.personal_team_id}/members"
+    await ann.post(members, {"userId": bob.id, "role": "owner"})
+    problem(await ann.delete(f"{members}/me"), 409, "personal_team")
+    problem(await bob.put(f"{members}/{ann.id}", {"role": "viewer"}), 409, "personal_team")
+    assert (await bob.delete(f"{members}/me")).status_code == 204
