@@ -75,6 +75,12 @@ class Stale(Conflict):
 
     code = "stale_version"
 
+    @classmethod
+    def unless(cls, current: Any, version: int | None) -> None:
+        """Raise unless the thing is at this version; None asks for none."""
+        if version is not None and version != current.version:
+            raise cls("It was changed in the meantime.", current=current)
+
 
 class RateLimited(DomainError):
     """Too much, too fast; `retryAfter` (seconds) is among the details."""

@@ -58,11 +58,12 @@ async def migrate(config: Config) -> None:
     assert await process.wait() == 0
 
 
-async def start(config: Config, *, port: int = 0) -> MaycoleProcess:
+async def start(config: Config, *, port: int = 0, workers: int = 1) -> MaycoleProcess:
     """Start `maycole serve` with this configuration and wait until it is ready."""
     process = await asyncio.create_subprocess_exec(
         MAYCOLE,
         "serve",
+        f"--workers={workers}",
         stdout=asyncio.subprocess.PIPE,
         env=environment(config, port=port),
     )
@@ -80,9 +81,9 @@ async def start(config: Config, *, port: int = 0) -> MaycoleProcess:
 
 
 @contextlib.asynccontextmanager
-async def running(config: Config) -> AsyncIterator[MaycoleProcess]:
+async def running(config: Config, *, workers: int = 1) -> AsyncIterator[MaycoleProcess]:
     """A process that has ended when the block has."""
-    started = await start(config)
+    started = await start(config, workers=workers)
     try:
         yield started
     finally:

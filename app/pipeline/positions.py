@@ -1,6 +1,7 @@
-"""Step 4: which positions a change has reached: `X-Stream-Position: inventory:team_…@17 audit:team_…@40`.
+"""Step 4: which positions a change has reached: `X-Stream-Position: inventory:team_…@17`.
 
-A client that follows those channels knows from it when it has seen its own change.
+A client that follows those channels knows from it when it has seen its own change. The trail and other users'
+channels are left out: how far they have got tells how busy others are.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from typing import Any, Final
 
 from litestar import Request
 
+from domain import channels
+from domain.actor import Actor
 from domain.streams import Entry
 
 HEADER: Final = b"x-stream-position"
@@ -31,8 +34,20 @@ def collect(entries: Sequence[Entry]) -> None:
 
 
 def header(scope: Any) -> bytes | None:
-    """The header's value, or None where nothing was committed."""
-    reached: dict[str, int] | None = scope.get("state", {}).get("reached")
-    if not reached:
-        return None
-    return " ".join(f"{channel}@{offset}" for channel, offset in reached.items()).encode()
+    """The header's value, or None where nothing was committed that is news for the caller."""
+    state = scope.get("state", {})
+    caller: Actor | None = state.get("caller")
+    told = [
+        f"{channel}@{offset}"
+        for channel, offset in state.get("reached", {}).items()
+        if _is_news_for(caller, channel)
+    ]
+    return " ".join(told).encode() or None
+
+
+def _is_news_for(caller: Actor | None, channel: str) -> bool:
+    kind, owner_id = channels.parse(channel) or (None, "")
+    if kind is None or kind.permission == "audit:read":
+        return False
+    # Without a caller it is a registration or a login: the only user in it is the one who does it.
+    return kind.owner != "user" or caller is None or caller.user_id == owner_id

@@ -151,7 +151,7 @@ async def delete(actor: Actor, item_id: str, *, if_version: int | None = None) -
     """
     async with db.transaction():
         before = await _locked(actor, item_id)
-        _expect(before, if_version)
+        Stale.unless(before, if_version)
         if before.reserved:
             raise Conflict(
                 f"{before.reserved} of it are reserved.", code="reserved", reserved=before.reserved
@@ -184,7 +184,7 @@ async def _change(actor: Actor, item_id: str, given: dict[str, Any], if_version:
     _require_small(given.get("attributes", {}))
     async with db.transaction():
         before = await _locked(actor, item_id)
-        _expect(before, if_version)
+        Stale.unless(before, if_version)
         delta = given.get("quantity", before.quantity) - before.quantity
         after = msgspec.structs.replace(before.moved(delta), **given)
         if same(after, before):
@@ -220,11 +220,6 @@ def _require_small(attributes: dict[str, Any]) -> None:
     if len(msgspec.json.encode(attributes)) > ATTRIBUTES_BYTES_MAX:
         detail = f"They take more than {ATTRIBUTES_BYTES_MAX} bytes as JSON."
         raise Invalid(detail, errors=(FieldError("/attributes", "invalid", detail),))
-
-
-def _expect(item: Item, version: int | None) -> None:
-    if version is not None and version != item.version:
-        raise Stale("It was changed in the meantime.", current=item)
 
 
 def _next(item: Item) -> Item:

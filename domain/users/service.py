@@ -38,8 +38,7 @@ async def change(actor: Actor, patch: UserPatch, *, if_version: int | None = Non
     """
     async with db.transaction():
         before = await _get(actor.user, lock=True)
-        if if_version is not None and if_version != before.version:
-            raise Stale("It was changed in the meantime.", current=before)
+        Stale.unless(before, if_version)
         after = before if patch.name is UNSET else msgspec.structs.replace(before, name=patch.name)
         if after == before:
             return before
