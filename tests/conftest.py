@@ -72,6 +72,7 @@ class Served(NamedTuple):
 
     url: str
     app: Litestar
+    server: Server
 
 
 @contextlib.asynccontextmanager
@@ -88,7 +89,7 @@ async def serving(config: Config) -> AsyncIterator[Served]:
         waiting.cancel()
         assert server.started, "the app did not start: see the log"
         try:
-            yield Served(address(listener), app)
+            yield Served(address(listener), app, server)
         finally:
             server.should_exit = True
             await running
