@@ -1,6 +1,4 @@
-"""`maycole demo`: two users, a team, items, and a gentle stream of changes, over the public API like any
-client.
-"""
+"""`maycole demo`: two users, a team, items, and a gentle stream of changes, through the public API."""
 
 import json
 import random

@@ -1,7 +1,7 @@
-"""What opens, in which order, and what runs in the background. A background task that dies takes the process
-with it.
+"""What opens, in which order, and what runs in the background.
 
-Order: database pool, keys, the listeners of the log, the relay's tasks; and back again.
+A background task that dies takes the process with it. Order: database pool, keys, the listeners of the log,
+the relay's tasks; and back again.
 """
 
 import asyncio

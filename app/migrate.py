@@ -1,8 +1,8 @@
-"""`maycole migrate`: bring the database to this version's schema. Two at once are harmless: one waits for the
-other.
+"""`maycole migrate`: bring the database to this version's schema.
 
-Piccolo notes a migration as done after its transaction, so two runners side by side would trip over each
-other; the advisory lock, on a connection of its own, is held for the whole of it.
+Two at once are harmless, one waits for the other. Piccolo notes a migration as done after its transaction, so
+two runners side by side would trip over each other; the advisory lock, on a connection of its own, is held
+for the whole of it.
 """
 
 import contextlib

@@ -34,9 +34,7 @@ class Pulse:
         self._in(HELLO_WITHIN_S, lambda: self._hang_up(3004))
 
     def begin(self) -> None:
-        """It is connected. The first ping is at a random moment: a thousand that came together are not
-        pinged together.
-        """
+        """It is connected: ping it, first at a random moment, so that many are not pinged at once."""
         self._in(PING_EVERY_S * random.uniform(0.5, 1), self._ping)  # noqa: S311 - no secret
 
     def pong(self) -> None:

@@ -18,10 +18,10 @@ class FieldError(msgspec.Struct, frozen=True):
 
 
 class DomainError(Exception):
-    """A refusal that the caller is told about: `raise Conflict("Only 3 left.", code="insufficient_stock",
-    available=3)`.
+    """A refusal that the caller is told about.
 
-    `details` become members of the problem document; keep secrets out of them.
+    `raise Conflict("Only 3 left.", code="insufficient_stock", available=3)`: `details` become members of the
+    problem document; keep secrets out of them.
     """
 
     code: ClassVar[str] = "error"

@@ -1,5 +1,4 @@
-"""Step 3: what comes in is text that the product can keep, in the shape the handler takes, or a 4xx; never a
-500.
+"""Step 3: what comes in is text that the product can keep, in the shape the handler takes, or it is a 4xx.
 
 Measured on bare Litestar: JSON nested a thousand deep and bad UTF-8 answer 500, and NUL, which Postgres
 cannot store, gets as far as the database. Here a body is UTF-8 JSON, at most DEPTH_MAX deep, without NUL. It

@@ -80,10 +80,10 @@ async def login(actor: Actor, given: Login) -> SignedIn:
 
 
 async def refresh(actor: Actor, given: Refresh) -> SignedIn:
-    """The next pair of tokens. A token that was exchanged before ends its session: someone else has a copy of
-    it.
+    """The next pair of tokens.
 
-    Raises Unauthenticated `invalid_refresh_token`.
+    A token that was exchanged before ends its session: someone else has a copy of it. Raises Unauthenticated
+    `invalid_refresh_token`.
     """
     session_id = tokens.session_of(given.refresh_token)
     signed_in = None

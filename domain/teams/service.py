@@ -76,9 +76,7 @@ async def get(actor: Actor, team_id: str) -> Team:
 async def members(
     actor: Actor, team_id: str, *, limit: int, cursor: str | None
 ) -> tuple[Page[Member], streams.Head]:
-    """Who is in the team, in the order in which they joined, and where the team's channel stood at that
-    moment.
-    """
+    """Who is in the team, in the order in which they joined, and where `team:<teamId>` stood then."""
     scope = f"members {actor.user} {team_id}"
     after = pages.unseal(cursor, scope=scope)[0] if cursor else ""
     await policy.require(actor, team_id, "team:read")

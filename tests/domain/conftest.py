@@ -68,9 +68,7 @@ async def whole_pool(url: str) -> AsyncIterator[None]:
 
 
 async def take_all_connections() -> None:
-    """Take every connection that the pool may have, at the same time. Raises TimeoutError if some never came
-    back.
-    """
+    """Take every connection the pool may have, at once. Raises TimeoutError if some never came back."""
     pool = db.engine.pool
     assert pool is not None
     async with AsyncExitStack() as stack:
