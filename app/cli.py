@@ -119,6 +119,7 @@ was.
   REDIS_URL           use this Redis instead of starting one
   JWT_SECRET          sign tokens with this instead of the secret kept in the data directory
   ALLOWED_ORIGINS     pages that may use the API and the websocket (default: the server's own address)
+  PUBLIC_URL          where people reach the server, if that is another address
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
 """
 _SERVE = """\

@@ -115,5 +115,7 @@ def _is_origin(text: str) -> bool:
     return (
         parts.scheme in ("http", "https")
         and bool(parts.hostname)
+        # `*` would be a pattern to CORS and a plain character to the websocket.
+        and not set("*@") & set(text)
         and text == f"{parts.scheme}://{parts.netloc}"
     )

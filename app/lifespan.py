@@ -86,8 +86,8 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     app.state.live = process.live
     heard = [process.relay.announce, positions.collect]
     streams.listeners.extend(heard)
-    process.start()
     try:
+        process.start()
         yield
     finally:
         for listener in heard:

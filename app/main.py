@@ -65,9 +65,7 @@ def create_app(config: Config | None = None) -> Litestar:
             "if_version": Provide(provide_if_version),
         },
         exception_handlers=HANDLERS,
-        cors_config=CORSConfig(
-            allow_origins=list(config.allowed_origins), allow_credentials=True, expose_headers=EXPOSED
-        ),
+        cors_config=CORSConfig(allow_origins=list(config.allowed_origins), expose_headers=EXPOSED),
         openapi_config=docs.openapi(),
         lifespan=[lifespan],
         state=State({"config": config}),

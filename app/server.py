@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from app.config import Config
@@ -79,6 +80,9 @@ def serve_many(config: Config, *, workers: int, say: Callable[[str], None]) -> N
         say(f"listening on {address(listener)}")
         served = uvicorn.Config("app.main:create_app", factory=True, workers=workers, **SETTINGS)
         if workers > 1:
-            Multiprocess(served, sockets=[listener]).run()
+            supervisor = Multiprocess(served, sockets=[listener])
+            supervisor.run()
+            if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
+                raise OSError("the workers could not start: the log above says why")
         else:
             uvicorn.Server(served).run(sockets=[listener])

@@ -5,10 +5,12 @@ directory, so tokens and data outlive a restart; Ctrl-C stops everything that wa
 """
 
 import asyncio
+import os
 import secrets
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -45,7 +47,7 @@ def up(config: Config, *, say: Say) -> None:
             redis_url=config.redis_url or servers.redis_url,
             jwt_secret=config.jwt_secret or kept_secret(config.data_dir / "jwt-secret"),
             allowed_origins=config.allowed_origins
-            or (config.public_url or own, f"http://127.0.0.1:{port}", f"http://localhost:{port}"),
+            or (_origin(config.public_url or own), f"http://127.0.0.1:{port}", f"http://localhost:{port}"),
         )
         assert config.database_url is not None, "given, or started just now"
         say("database: migrating")
@@ -58,10 +60,18 @@ def kept_secret(path: Path) -> str:
     """The secret in this file, which is made, readable by its owner only, when it is not there yet."""
     if not path.exists():
         draft = path.with_suffix(".new")
-        draft.touch(mode=0o600)
-        draft.write_text(secrets.token_urlsafe(48))
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(48))
+            file.flush()
+            # Renamed before it is on disk, it might be there and empty after a power cut.
+            os.fsync(file.fileno())
         draft.rename(path)
     return path.read_text().strip()
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _serve(config: Config, servers: Embedded, listener: socket.socket, say: Say) -> None:

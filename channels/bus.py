@@ -35,6 +35,7 @@ SIGN_OF_LIFE_EVERY_S: Final = 1.0
 SILENT_FOR_S: Final = 2.5
 TRY_AGAIN_AFTER_S: Final = 0.25
 OUTBOX_MAX: Final = 10_000
+OFFSET_DIGITS_MAX: Final = 18
 AT_ONCE: Final = 256
 
 GONE = (RedisError, OSError, TimeoutError)
@@ -135,7 +136,7 @@ class Bus:
                 for name, body in batch:
                     pipeline.publish(name, body)
                 await pipeline.execute()
-            except GONE as lost:
+            except (*GONE, RuntimeError) as lost:  # RuntimeError: see _send
                 log.warning("cannot publish to Redis: %s", lost)
                 self.dropped += len(batch)
                 self.speaking = False
@@ -152,7 +153,7 @@ class Bus:
             await asyncio.sleep(TRY_AGAIN_AFTER_S)
             try:
                 await self._redis.ping()
-            except GONE:
+            except (*GONE, RuntimeError):
                 continue  # said once already; health tells that it lasts
             while not self._outbox.empty():
                 self._outbox.get_nowait()
@@ -173,7 +174,7 @@ class Bus:
             self._confirmed[name] = loop.create_future()
         missing = set(again)
         for start in range(0, len(again), AT_ONCE):
-            await connection.send_command(b"SUBSCRIBE", *again[start : start + AT_ONCE], check_health=False)
+            await _send(connection, b"SUBSCRIBE", *again[start : start + AT_ONCE])
         asked_at = heard_at = loop.time()
         while True:
             message = await connection.read_response(
@@ -189,7 +190,7 @@ class Bus:
                 raise TimeoutError(f"silent for {SILENT_FOR_S} s")
             if loop.time() - asked_at > SIGN_OF_LIFE_EVERY_S:
                 asked_at = loop.time()
-                await connection.send_command(b"PING", check_health=False)
+                await _send(connection, b"PING")
 
     def _heard(self, message: Any, missing: set[bytes]) -> None:
         kind, name = message[0], message[1]
@@ -207,11 +208,10 @@ class Bus:
 
     async def _tell(self, *command: bytes) -> None:
         """A command on the reading connection; if that fails the reader notices and starts over."""
-        # A connection that broke would connect again by itself, subscribed to nothing but this.
-        if self._connection is None or not self._connection.is_connected:
+        if self._connection is None:
             return
         try:
-            await self._connection.send_command(*command, check_health=False)
+            await _send(self._connection, *command)
         except GONE as lost:
             log.warning("the link to Redis broke while subscribing: %s", lost)
 
@@ -226,6 +226,20 @@ class Bus:
             self._listener.on_link(False)
 
 
+async def _send(connection: AbstractConnection, *command: bytes) -> None:
+    """One command on the reading connection. Raises what is in GONE, and nothing else, when the link is down.
+
+    redis-py would connect again by itself, subscribed to nothing; and what its closed transport raises under
+    uvloop it does not translate.
+    """
+    if not connection.is_connected:
+        raise ConnectionError("the link is closed")
+    try:
+        await connection.send_command(*command, check_health=False)
+    except (RuntimeError, AttributeError) as closed:
+        raise ConnectionError("the link was closed while sending") from closed
+
+
 def _heads(body: bytes) -> list[Head]:
     try:
         return msgspec.json.decode(body, type=list[Head])
@@ -238,7 +252,7 @@ def _heads(body: bytes) -> list[Head]:
 def _publication(body: bytes) -> tuple[str, int, bytes]:
     position, _, pushed = body.partition(b"\n")
     epoch, _, offset = position.partition(b" ")
-    if not offset.isdigit():
+    if not offset.isdigit() or len(offset) > OFFSET_DIGITS_MAX:
         # As above. An offset that nothing follows on makes the relay look into the log.
         log.warning("cannot read a publication: %r", body[:100])
         return "", 0, b""

@@ -52,6 +52,7 @@ class Connection:
         self._chores: set[asyncio.Task[None]] = set()
         self._joining = asyncio.Lock()
         self._comes_back = False
+        self._to_recheck = False
         self.pulse = Pulse(self.say, self.hang_up, lambda: self.busy)
         wire.watcher = self
 
@@ -73,6 +74,7 @@ class Connection:
         except BaseException:
             self.identity = None
             self._leave_all()
+            self._drop_chores()
             raise
         finally:
             self.write = self._wire.write
@@ -160,7 +162,9 @@ class Connection:
         assert self.identity is not None, "only a client that said who it is follows its user's channel"
         match gate.concerns(pushed, self.identity.session_id):
             case "rights":
-                self._do(self._recheck())
+                if not self._to_recheck:
+                    self._to_recheck = True
+                    self._do(self._recheck())
             case "session":
                 self.hang_up(3500)
             case "nothing":
@@ -255,8 +259,10 @@ class Connection:
 
     async def _recheck(self) -> None:
         """Leave what may not be followed any more, join what the server joins for this user now."""
-        assert self.identity is not None, "only a client that said who it is has rights"
         async with self._joining:
+            self._to_recheck = False
+            if self.gone or self.identity is None:
+                return
             if await auth.over([self.identity.session_id]):
                 self.hang_up(3500)
                 return
@@ -297,6 +303,10 @@ class Connection:
         if self._behind_timer is not None:
             self._behind_timer.cancel()
         self._leave_all()
+        self._drop_chores()
+
+    def _drop_chores(self) -> None:
+        self._to_recheck = False
         for chore in self._chores:
             chore.cancel()
 

@@ -188,7 +188,10 @@ class Hub:
         feed.ring_bytes = 0
         feed.ahead.clear()
         for follower in tuple(feed.followers):
-            follower.lost(channel)
+            try:
+                follower.lost(channel)
+            except Exception:
+                self._drop(feed, follower)
 
     def follow(self, feed: Feed, follower: Follower) -> None:
         """Let a follower in; it stands at `feed.last` from now on. Flush before asking where that is."""
@@ -229,7 +232,10 @@ class Hub:
         # theirs.
         log.exception("a follower of %s failed and is dropped", feed.channel)
         feed.followers.pop(follower, None)
-        follower.broke()
+        try:
+            follower.broke()
+        except Exception:
+            log.exception("and could not be told")
 
     def _mark(self, feed: Feed) -> None:
         if feed.pending:

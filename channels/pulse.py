@@ -25,13 +25,19 @@ class Pulse:
         self._say = say
         self._hang_up = hang_up
         self._busy = busy
+        self._said_hello = False
         self._awaits_pong = False
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(HELLO_WITHIN_S, hang_up, 3502)
 
     def hello(self) -> None:
-        """It has begun to say who it is: what takes long from here on is ours, so it may come back."""
-        self._in(HELLO_WITHIN_S, lambda: self._hang_up(3004))
+        """It has begun to say who it is: what takes long from here on is ours, so it may come back.
+
+        Saying so again, with a token that is refused again, gains no more time.
+        """
+        if not self._said_hello:
+            self._said_hello = True
+            self._in(HELLO_WITHIN_S, lambda: self._hang_up(3004))
 
     def begin(self) -> None:
         """It is connected: ping it, first at a random moment, so that many are not pinged at once."""

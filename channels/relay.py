@@ -20,6 +20,7 @@ from channels import protocol
 from channels.bus import Bus, Listener
 from channels.hub import RING_ENTRIES, Feed, Hub
 from channels.protocol import Since
+from channels.wire import HIGH_WATER_BYTES
 from domain import db, streams
 from domain.streams import Entry, Head
 
@@ -80,7 +81,10 @@ class Relay:
 
     def let_go(self, feed: Feed) -> None:
         """Close the feed in a while if nobody uses it then: who reconnects finds the ring still there."""
-        if feed.idle and feed.closing is None:
+        if feed.closing is not None:
+            feed.closing.cancel()
+            feed.closing = None
+        if feed.idle:
             feed.closing = asyncio.get_running_loop().call_later(LINGER_S, self._close_if_idle, feed)
 
     async def missed(self, feed: Feed, since: Since, *, bytes_max: int) -> list[bytes] | None:
@@ -110,7 +114,12 @@ class Relay:
             return recent[:limit]
         if offset > feed.last:
             return None
+        epoch, size = feed.epoch, max(1, feed.ring_bytes // max(1, len(feed.ring)))
+        # No more than a client takes at once: the rest would be read again.
+        limit = max(1, min(limit, HIGH_WATER_BYTES // size))
         entries = await streams.read(feed.channel, offset, limit=limit, until=feed.oldest - 1)
+        if any(entry.epoch != epoch for entry in entries):
+            return None
         return _dense(entries, offset + 1) or None
 
     async def run(self) -> None:
@@ -123,6 +132,9 @@ class Relay:
                 async with asyncio.timeout_at(due):
                     await self._wake.wait()
             except TimeoutError:
+                pass  # nobody woke us: it is time to look by ourselves
+            if loop.time() >= due:
+                # Also when somebody wakes us all the time.
                 self._wanted.update(self.hub.feeds)
                 asked_at = loop.time()
             self._wake.clear()

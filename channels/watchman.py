@@ -39,6 +39,8 @@ class Watchman:
         over = await auth.over(sorted({identity.session_id for identity in known.values()}))
         roles = await policy.roles_of(sorted({identity.user_id for identity in known.values()}))
         for connection, identity in known.items():
+            if connection.gone or connection.identity is not identity:
+                continue  # it went, or failed to connect, while we asked
             if identity.session_id in over:
                 connection.hang_up(3500)
             else:

@@ -89,7 +89,12 @@ class LiveProtocol(WSProtocol):
         self._end_soon()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        try:
+            super().data_received(data)
+        except (UnicodeError, wsproto.utilities.ProtocolError):
+            # wsproto decodes some headers without a check. An exception from here would leave this protocol
+            # in uvicorn's list for good, since httptools has not handed the transport over yet.
+            self.transport.close()
         if self.transport.is_closing():
             self._end_soon()
 
@@ -103,6 +108,8 @@ class LiveProtocol(WSProtocol):
 
     def shutdown(self) -> None:
         """The server stops: say so in a way after which clients come back."""
+        if self.transport.is_closing():
+            return
         if self.handshake_complete:
             self.hang_up(3001)
         else:
@@ -142,6 +149,7 @@ class SendWire:
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue()
         self._bytes = 0
         self._is_paused = False
+        self._hung_up = False
         self._sending = asyncio.create_task(self._empty())
 
     def buffered(self) -> int:
@@ -149,14 +157,16 @@ class SendWire:
 
     def hang_up(self, code: int) -> None:
         """What waits is not flushed: the close overtakes it."""
+        self._hung_up = True
         self._sending.cancel()
         reason = protocol.CLOSES[code]
         last_word = self._send({"type": "websocket.close", "code": code, "reason": reason})
         self._sending = asyncio.create_task(_within(LAST_WORD_WITHIN_S, last_word))
 
     async def ended(self) -> None:
-        """Wait for the last word to be said, or give up sending."""
-        await asyncio.wait({self._sending}, timeout=LAST_WORD_WITHIN_S)
+        """Wait for the last word to be said, if there is one; give up the rest."""
+        if self._hung_up:
+            await asyncio.wait({self._sending}, timeout=LAST_WORD_WITHIN_S)
         self._sending.cancel()
         await asyncio.gather(self._sending, return_exceptions=True)
 

@@ -40,6 +40,11 @@ UNREACHABLE = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.LockNotAvailableError,
+    asyncpg.TransactionRollbackError,
+    # While the server is being moved: its password, its name, its role as the one that may write.
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InterfaceError,
     # What a statement meets between the server's last word ("terminating connection") and the wire's end.
     asyncpg.InternalClientError,
@@ -199,6 +204,12 @@ def current() -> Unit:
     if unit is None or not unit.writable:
         raise RuntimeError("this happens only inside `async with transaction()`")
     return _mine(unit)
+
+
+def is_writing() -> bool:
+    """Whether this task is in a transaction that may write."""
+    unit = _unit.get()
+    return unit is not None and unit.writable
 
 
 async def fetch(sql: str, *args: Any) -> list[asyncpg.Record]:

@@ -55,10 +55,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """What a channel carries:
-
-    `{"id": "evt_…", "type": "inventory.adjusted", "time": …, "actor": "user_…", "data": …}`.
-    """
+    """What a channel carries, as JSON: `data` is the event's news()."""
 
     id: str
     type: str

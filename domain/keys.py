@@ -8,13 +8,17 @@ import hashlib
 import hmac
 from functools import cache
 
+BYTES_MIN = 32
 _secrets: tuple[bytes, ...] = ()
 
 
 def install(current: str, previous: str | None = None) -> None:
-    """Use these from now on. Both are at least 32 bytes (RFC 7518 section 3.2 for HS256)."""
+    """Use these from now on. Both are at least BYTES_MIN long (RFC 7518 section 3.2 for HS256)."""
     global _secrets
-    _secrets = (current.encode(),) + ((previous.encode(),) if previous else ())
+    secrets = (current.encode(),) + ((previous.encode(),) if previous else ())
+    if any(len(secret) < BYTES_MIN for secret in secrets):
+        raise ValueError(f"a signing key has at least {BYTES_MIN} bytes")
+    _secrets = secrets
     derived.cache_clear()
 
 

@@ -8,7 +8,7 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -20,8 +20,6 @@ T = TypeVar("T")
 LIMIT_DEFAULT = 20
 LIMIT_MAX = 100
 _MAC_BYTES = 16
-
-Limit = Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX, description="rows on one page")]
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):

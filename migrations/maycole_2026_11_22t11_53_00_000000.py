@@ -14,6 +14,7 @@ DESCRIPTION = "partitions, indexes, constraints"
 FORWARDS = """
 CREATE EXTENSION IF NOT EXISTS citext;
 CREATE EXTENSION IF NOT EXISTS pg_trgm;
+CREATE EXTENSION IF NOT EXISTS btree_gin;
 
 -- The log. Entries are read by channel and offset, swept by time, dropped by day.
 DROP TABLE stream_entries;
@@ -26,7 +27,7 @@ CREATE TABLE stream_entries (
     created_at timestamptz NOT NULL,
     PRIMARY KEY (channel, "offset", created_at)
 ) PARTITION BY RANGE (created_at);
-CREATE INDEX stream_entries_created_at ON stream_entries USING brin (created_at) WITH (pages_per_range = 16);
+CREATE INDEX stream_entries_created_at ON stream_entries USING brin (created_at) WITH (pages_per_range = 16, autosummarize = on);
 -- A head is updated by every commit to its channel: room for the new row version on the same page keeps that cheap.
 ALTER TABLE stream_heads SET (fillfactor = 50);
 ALTER TABLE stream_heads ADD CONSTRAINT stream_heads_top_counts CHECK (top >= 0);
@@ -59,12 +60,17 @@ CREATE TABLE audit_logs (
 ) PARTITION BY RANGE ("timestamp");
 CREATE INDEX audit_logs_tsv ON audit_logs USING gin (tsv);
 CREATE INDEX audit_logs_actor ON audit_logs (team_id, user_id, seq);
+CREATE INDEX audit_logs_resource ON audit_logs (team_id, resource, seq);
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN RAISE EXCEPTION '% is append only', TG_TABLE_NAME; END $$;
 CREATE TRIGGER audit_logs_append_only BEFORE UPDATE OR DELETE ON audit_logs
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER audit_logs_never_emptied BEFORE TRUNCATE ON audit_logs
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER stock_movements_append_only BEFORE UPDATE OR DELETE ON stock_movements
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER stock_movements_never_emptied BEFORE TRUNCATE ON stock_movements
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 -- People: addresses differ by more than case; an account and its personal team appear together.
 ALTER TABLE users ALTER COLUMN email TYPE citext;
@@ -79,7 +85,8 @@ CREATE UNIQUE INDEX inventory_sku ON inventory (team_id, sku) WHERE deleted_at I
 CREATE INDEX inventory_by_age ON inventory (team_id, id) WHERE deleted_at IS NULL;
 CREATE INDEX inventory_by_name ON inventory (team_id, name, id) WHERE deleted_at IS NULL;
 CREATE INDEX inventory_by_quantity ON inventory (team_id, quantity, id) WHERE deleted_at IS NULL;
-CREATE INDEX inventory_name_trgm ON inventory USING gin (name gin_trgm_ops) WHERE deleted_at IS NULL;
+CREATE INDEX inventory_words ON inventory USING gin (team_id, name gin_trgm_ops) WHERE deleted_at IS NULL;
+CREATE INDEX inventory_sku_words ON inventory USING gin (team_id, sku gin_trgm_ops) WHERE deleted_at IS NULL;
 CREATE INDEX stock_movements_of_item ON stock_movements (item_id, id);
 ALTER TABLE inventory ADD CONSTRAINT inventory_name_length CHECK (length(name) BETWEEN 1 AND 200);
 """
@@ -89,6 +96,8 @@ BACKWARDS = """
 ALTER TABLE users DROP CONSTRAINT users_personal_team;
 DROP TRIGGER audit_logs_append_only ON audit_logs;
 DROP TRIGGER stock_movements_append_only ON stock_movements;
+DROP TRIGGER audit_logs_never_emptied ON audit_logs;
+DROP TRIGGER stock_movements_never_emptied ON stock_movements;
 DROP FUNCTION refuse_change();
 """
 

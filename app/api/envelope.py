@@ -1,7 +1,4 @@
-"""The envelope:
-
-`{"success": true, "data": …}` around one thing, a page, or a page with the position it is true for.
-"""
+"""The envelope around one thing, a page, or a page with the position it is true for."""
 
 from typing import Annotated, Generic, Literal, TypeVar
 
@@ -17,7 +14,7 @@ from domain.streams import Head
 T = TypeVar("T")
 
 Cursor = Annotated[
-    str | None, QueryParameter(max_length=1000, description="`nextCursor` of the page before; opaque")
+    str | None, QueryParameter(max_length=2000, description="`nextCursor` of the page before; opaque")
 ]
 Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX, description="how many at most")]
 TeamId = Annotated[

@@ -29,7 +29,7 @@ class UsersController(Controller):
         if_version: NamedDependency[int | None],
     ) -> Response[One[User]]:
         """Change your own account; what is left out stays."""
-        user = await users.change(caller, data, if_version=if_version)
+        user = await teams.change_account(caller, data, if_version=if_version)
         return one(user, version=user.version)
 
     @get("/{user_id:str}")

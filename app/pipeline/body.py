@@ -5,6 +5,7 @@ cannot store, gets as far as the database. Here a body is UTF-8 JSON, at most DE
 is held to its type strictly: Litestar would take `"1"` for a number, which its own OpenAPI document denies.
 """
 
+import asyncio
 import re
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
@@ -17,6 +18,7 @@ from litestar.types import Empty
 from domain.errors import FieldError, Invalid
 
 BODY_BYTES_MAX: Final = 1024 * 1024
+BODY_WITHIN_S: Final = 10
 DEPTH_MAX: Final = 32
 _IS_JSON: Final = re.compile(r"application/([\w.-]+\+)?json\s*(;|$)", re.IGNORECASE)
 
@@ -88,7 +90,14 @@ async def refuse_bad_text(request: Request[Any, Any, Any]) -> None:
 
 async def refuse_nothing(request: Request[Any, Any, Any]) -> None:
     """A handler that takes a body gets one (a before_request hook); Litestar would say `'data'`."""
-    if request.route_handler.parsed_data_field is not None and not await request.body():
+    if request.route_handler.parsed_data_field is None:
+        return
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            body = await request.body()
+    except TimeoutError as slow:
+        raise HTTPException(status_code=408, detail=f"The body took more than {BODY_WITHIN_S} s.") from slow
+    if not body:
         raise Malformed("The body is empty: send JSON.", code="empty_body")
 
 

@@ -9,12 +9,14 @@ import logging
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
+import asyncpg
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from msgspec import Meta
 
 from app.pipeline.body import Malformed, field_error
+from app.pipeline.etag import etag
 from app.pipeline.request_id import request_id
 from domain import db, errors
 from domain.errors import DomainError, FieldError
@@ -38,6 +40,7 @@ CODES: Final = {
     401: "unauthenticated",
     403: "forbidden",
     404: "no_such_route",
+    408: "request_timeout",
     405: "method_not_allowed",
     413: "body_too_large",
     415: "unsupported_media_type",
@@ -66,7 +69,9 @@ def refused(request: Request[Any, Any, Any], error: DomainError) -> Response[Any
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     current = error.details.get("current")
     if current is not None:
-        headers["ETag"] = f'"{current.version}"'
+        headers["ETag"] = etag(current.version)
+    if "retryAfter" in error.details:
+        headers["Retry-After"] = str(error.details["retryAfter"])
     return _problem(
         request, status, error.problem, error.detail, error.errors, error.details, headers=headers
     )
@@ -106,6 +111,8 @@ def unforeseen(request: Request[Any, Any, Any], error: Exception) -> Response[An
 HANDLERS: Final[dict[Any, Any]] = {
     DomainError: refused,
     HTTPException: from_litestar,
+    # Of the kin of a lost connection, but what we gave to a statement was wrong.
+    asyncpg.exceptions._base.DataError: unforeseen,
     Exception: unforeseen,
     **dict.fromkeys(db.UNREACHABLE, unreachable),
 }

@@ -10,6 +10,8 @@ from domain.audit_logs.model import AuditRecord, Filter
 from domain.pages import Page
 from domain.teams import policy
 
+_COLUMNS = ", ".join(AuditRecord.__struct_fields__)
+
 
 async def page(
     actor: Actor, team_id: str, only: Filter, *, limit: int, cursor: str | None
@@ -20,17 +22,17 @@ async def page(
     before = pages.unseal(cursor, scope=scope)[0] if cursor else None
     async with streams.snapshot(channels.audit(team_id)) as position:
         rows = await db.fetch(
-            """SELECT * FROM audit_logs
+            f"""SELECT {_COLUMNS} FROM audit_logs
                WHERE team_id = $1 AND ($2::bigint IS NULL OR seq < $2)
                  AND ($3::text IS NULL OR user_id = $3)
                  AND ($4::text IS NULL OR action = $4)
-                 AND ($5::text IS NULL OR resource = $5 OR resource_type = $5)
+                 AND ($5::text IS NULL OR {"resource" if _is_id(only.resource) else "resource_type"} = $5)
                  AND ($6::text IS NULL OR outcome = $6)
                  AND ($7::text IS NULL OR ip = $7)
                  AND ($8::timestamptz IS NULL OR timestamp >= $8)
                  AND ($9::timestamptz IS NULL OR timestamp < $9)
                  AND ($10::text IS NULL OR tsv @@ websearch_to_tsquery('simple', $10))
-               ORDER BY seq DESC LIMIT $11""",
+               ORDER BY seq DESC LIMIT $11""",  # noqa: S608 - names of ours
             team_id,
             before,
             only.actor,
@@ -45,6 +47,11 @@ async def page(
         )
     records = [db.as_struct(AuditRecord, row) for row in rows]
     return pages.cut(records, limit, scope=scope, key=lambda record: [record.seq]), position
+
+
+def _is_id(resource: str | None) -> bool:
+    """Ids have an underscore, kinds of things have none."""
+    return resource is not None and "_" in resource
 
 
 async def roll_partitions() -> None:

@@ -2,9 +2,8 @@
 
 Owns    user_sessions
 Says    auth.registered, auth.logged_in, auth.login_failed, auth.session_revoked
-Rules   a refresh token is good once; one that was used before ends its session; a revoked session
-authenticates
-        nothing from that commit on.
+Rules   a refresh token is good once, a used one ends its session; a revoked session authenticates nothing
+        from that commit on.
 """
 
 import asyncpg

@@ -1,7 +1,7 @@
 """Tokens: short access JWTs that name a session, and opaque refresh tokens that are stored hashed.
 
-Access   HS256, 10 minutes, `sub` (user), `sid` (session), `iat exp iss aud typ`. Says who, never what they
-may do. Refresh  `mrt_`, the session, 256 random bits, and a MAC; the database keeps the newest one's SHA-256.
+Access   HS256, 10 minutes: `sub` (user), `sid` (session), `iat exp iss aud typ`; who, never what they may do.
+Refresh  `mrt_`, the session, 256 random bits, a MAC; the database keeps the newest one's SHA-256.
 """
 
 import base64

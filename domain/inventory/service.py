@@ -5,6 +5,8 @@ Says    inventory.created, inventory.changed, inventory.adjusted, inventory.dele
 Rules   quantity is never below zero; reserved never exceeds it; the sum of movements is the quantity.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import asyncpg
@@ -158,7 +160,11 @@ async def delete(actor: Actor, item_id: str, *, if_version: int | None = None) -
             )
         after = _next(before)
         await Inventory.update(
-            {Inventory.deleted_at: after.updated_at, Inventory.version: after.version}
+            {
+                Inventory.deleted_at: after.updated_at,
+                Inventory.updated_at: after.updated_at,
+                Inventory.version: after.version,
+            }
         ).where(Inventory.id == item_id)
         await record(actor, ItemDeleted(team_id=after.team_id, after=after))
 
@@ -201,7 +207,7 @@ async def _change(actor: Actor, item_id: str, given: dict[str, Any], if_version:
 async def _find(item_id: str, *, lock: bool = False) -> Item:
     row = await db.fetchrow(
         f"""SELECT {_COLUMNS} FROM inventory
-            WHERE id = $1 AND deleted_at IS NULL {"FOR UPDATE" if lock else ""}""",  # noqa: S608 - names of ours
+            WHERE id = $1 AND deleted_at IS NULL {"FOR NO KEY UPDATE" if lock else ""}""",  # noqa: S608 - names of ours
         item_id,
     )
     if row is None:
@@ -247,15 +253,13 @@ async def _move(actor: Actor, item: Item, delta: int, *, reason: str, reference:
     )
 
 
-class _sku_clash:  # noqa: N801 - reads as a word in `with _sku_clash():`
+@contextmanager
+def _sku_clash() -> Iterator[None]:
     """Turns the unique index's refusal into a Conflict."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, asyncpg.UniqueViolationError):
-            raise Conflict("Another item of this team has this SKU.", code="sku_taken") from error
+    try:
+        yield
+    except asyncpg.UniqueViolationError as taken:
+        raise Conflict("Another item of this team has this SKU.", code="sku_taken") from taken
 
 
 def _like(query: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Rows of the inventory slice. Limits stand in model.py and again here, as CHECKs."""
+"""Rows of the inventory slice. Limits of numbers stand in model.py and again here, as CHECKs."""
 
 from piccolo.columns import JSONB, BigInt, ForeignKey, OnDelete, Text, Timestamptz
 from piccolo.constraints import Check

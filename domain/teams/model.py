@@ -136,6 +136,20 @@ class MemberRemoved(_MemberEvent, frozen=True, kw_only=True):
         return {"role": Change(self.member.role, None)}
 
 
+class MemberRenamed(_MemberEvent, frozen=True, kw_only=True):
+    """A member is called something else now, in every team that they are in."""
+
+    type = "teams.member_renamed"
+
+    before: str
+
+    def channels(self) -> tuple[str, ...]:
+        return (channels.team(self.team_id),)
+
+    def changes(self) -> dict[str, Change]:
+        return {"name": Change(self.before, self.member.name)}
+
+
 class RoleChanged(_MemberEvent, frozen=True, kw_only=True):
     type = "teams.role_changed"
 

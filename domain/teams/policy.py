@@ -38,7 +38,6 @@ LEAST: Final[dict[str, Role]] = {
     "notifications:send": "admin",
     "settings:write": "admin",
     "api_keys:manage": "admin",
-    "team:write": "admin",
     "billing:manage": "owner",
     "team:delete": "owner",
     "team:transfer": "owner",
@@ -52,10 +51,15 @@ GRANTS: Final[dict[Role, frozenset[str]]] = {
 
 
 async def role_of(user_id: str | None, team_id: str) -> Role | None:
-    """The role in a team that is not deleted; None for a stranger."""
+    """The role in a team that is not deleted; None for a stranger.
+
+    Inside a transaction the membership is held until its end: a removal or a demotion comes before the change
+    that it forbids, or after it, never in between.
+    """
+    hold = "FOR SHARE OF m" if db.is_writing() else ""
     role: Role | None = await db.fetchval(
-        """SELECT m.role FROM team_members m JOIN teams t ON t.id = m.team_id
-           WHERE m.team_id = $1 AND m.user_id = $2 AND t.deleted_at IS NULL""",
+        f"""SELECT m.role FROM team_members m JOIN teams t ON t.id = m.team_id
+            WHERE m.team_id = $1 AND m.user_id = $2 AND t.deleted_at IS NULL {hold}""",  # noqa: S608 - no input in it
         team_id,
         user_id,
     )

@@ -1,8 +1,10 @@
 """Teams: tenants and who is in them.
 
 Owns    teams, team_members
-Says    teams.created, teams.changed, teams.member_added, teams.member_removed, teams.role_changed
-Rules   a team always has an owner; nobody grants or takes away more than they have.
+Says    teams.created, teams.changed, teams.member_added, teams.member_removed, teams.member_renamed,
+        teams.role_changed
+Rules   a team always has an owner; nobody grants or takes away more than they have; a team has at most
+        MEMBERS_MAX members, and nobody is in more than TEAMS_MAX teams.
 """
 
 import re
@@ -23,6 +25,7 @@ from domain.teams.model import (
     Member,
     MemberAdded,
     MemberRemoved,
+    MemberRenamed,
     NewMember,
     NewTeam,
     RoleChange,
@@ -33,11 +36,16 @@ from domain.teams.model import (
 )
 from domain.teams.tables import TeamMembers, Teams
 from domain.users import service as users
-from domain.users.model import PublicUser
+from domain.users.model import PublicUser, User, UserPatch
+
+MEMBERS_MAX = 100
+TEAMS_MAX = 200
+_MEMBERS = """SELECT m.id, m.team_id, m.user_id, u.name, m.role, m.joined_at
+              FROM team_members m JOIN users u ON u.id = m.user_id"""
 
 
 async def create(actor: Actor, new: NewTeam) -> Team:
-    """A team with the caller as its owner. Raises Conflict `slug_taken`."""
+    """A team with the caller as its owner. Raises Conflict `slug_taken`, `too_many_teams`."""
     async with db.transaction():
         slug = new.slug or _slug(new.name)
         return await _create(actor, ids.new("team"), name=new.name, slug=slug, personal=False)
@@ -82,9 +90,7 @@ async def members(
     await policy.require(actor, team_id, "team:read")
     async with streams.snapshot(channels.team(team_id)) as position:
         rows = await db.fetch(
-            """SELECT m.id, m.team_id, m.user_id, u.name, m.role, m.joined_at
-               FROM team_members m JOIN users u ON u.id = m.user_id
-               WHERE m.team_id = $1 AND m.id > $2 ORDER BY m.id LIMIT $3""",
+            f"{_MEMBERS} WHERE m.team_id = $1 AND m.id > $2 ORDER BY m.id LIMIT $3",
             team_id,
             after,
             limit + 1,
@@ -94,7 +100,10 @@ async def members(
 
 
 async def add_member(actor: Actor, team_id: str, new: NewMember) -> Member:
-    """Put a user into the team. Raises Conflict `already_a_member`, NotFound for an unknown user."""
+    """Put a user into the team.
+
+    Raises Conflict `already_a_member`, `too_many_members`, `too_many_teams`; NotFound for an unknown user.
+    """
     if (new.user_id is None) == (new.email is None):
         raise Invalid("Name the user by `userId` or by `email`, one of the two.", code="user_id_or_email")
     async with db.transaction():
@@ -102,6 +111,8 @@ async def add_member(actor: Actor, team_id: str, new: NewMember) -> Member:
         own = await policy.require(actor, team_id, "members:manage")
         policy.require_rank(own, new.role)
         user = await users.find(user_id=new.user_id, email=new.email)
+        if await TeamMembers.count().where(TeamMembers.team_id == team_id) >= MEMBERS_MAX:
+            raise Conflict(f"A team has at most {MEMBERS_MAX} members.", code="too_many_members")
         member = await _join(team_id, user, new.role)
         await record(actor, MemberAdded(team_id=team_id, member=member))
     return member
@@ -138,6 +149,18 @@ async def remove_member(actor: Actor, team_id: str, user_id: str) -> None:
             await _step_down(actor, team_id, user_id)
         await TeamMembers.delete().where(TeamMembers.team_id == team_id, TeamMembers.user_id == user_id)
         await record(actor, MemberRemoved(team_id=team_id, member=member))
+
+
+async def change_account(actor: Actor, patch: UserPatch, *, if_version: int | None = None) -> User:
+    """Change one's own account, and say so in every team that shows the name. Raises as users.change does."""
+    async with db.transaction():
+        before = await users.me(actor)
+        after = await users.change(actor, patch, if_version=if_version)
+        if after.name != before.name:
+            for row in await db.fetch(f"{_MEMBERS} WHERE m.user_id = $1 ORDER BY m.team_id", after.id):
+                member = db.as_struct(Member, row)
+                await record(actor, MemberRenamed(team_id=member.team_id, member=member, before=before.name))
+    return after
 
 
 async def teammate(actor: Actor, user_id: str) -> PublicUser:
@@ -187,10 +210,14 @@ async def _create(actor: Actor, team_id: str, *, name: str, slug: str, personal:
 
 async def _lock(team_id: str) -> None:
     """Changes of who is in a team happen one after another."""
-    await db.execute("SELECT FROM teams WHERE id = $1 FOR UPDATE", team_id)
+    await db.execute("SELECT FROM teams WHERE id = $1 FOR NO KEY UPDATE", team_id)
 
 
 async def _join(team_id: str, user: PublicUser, role: policy.Role) -> Member:
+    # One after another for each user, so that the count is true; after the team's own lock, never before it.
+    await db.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"teams of {user.id}")
+    if await TeamMembers.count().where(TeamMembers.user_id == user.id) >= TEAMS_MAX:
+        raise Conflict(f"{user.name} is in {TEAMS_MAX} teams already.", code="too_many_teams")
     member = Member(team_id=team_id, user_id=user.id, name=user.name, role=role, joined_at=now())
     try:
         await TeamMembers.insert(
@@ -205,8 +232,7 @@ async def _join(team_id: str, user: PublicUser, role: policy.Role) -> Member:
 
 async def _member(team_id: str, user_id: str) -> Member:
     row = await db.fetchrow(
-        """SELECT m.team_id, m.user_id, u.name, m.role, m.joined_at
-           FROM team_members m JOIN users u ON u.id = m.user_id WHERE m.team_id = $1 AND m.user_id = $2""",
+        f"{_MEMBERS} WHERE m.team_id = $1 AND m.user_id = $2",
         team_id,
         user_id,
     )

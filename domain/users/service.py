@@ -106,7 +106,10 @@ async def find(*, user_id: str | None, email: str | None) -> PublicUser:
 
 
 async def _get(user_id: str, *, lock: bool = False) -> User:
-    row = await db.fetchrow(f"SELECT * FROM users WHERE id = $1 {'FOR UPDATE' if lock else ''}", user_id)  # noqa: S608 - no input in it
+    row = await db.fetchrow(
+        f"SELECT * FROM users WHERE id = $1 {'FOR NO KEY UPDATE' if lock else ''}",  # noqa: S608 - no input
+        user_id,
+    )
     if row is None:
         raise NotFound.of("user")
     return db.as_struct(User, row)

@@ -66,3 +66,14 @@ async def test_others_are_not_there(team: Company) -> None:
     problem(foreign, 404, "not_found")
     assert bare(foreign) == bare(absent)
     assert (await team["stranger"].get(f"/users/{team['stranger'].id}")).status_code == 200
+
+
+async def test_a_new_name_is_news_in_every_team_that_shows_it(api: Api) -> None:
+    ann, bob = await api.person("Ann"), await api.person("Bob")
+    team = await api.team(ann, viewer=bob)
+    answer = await bob.patch("/users/me", {"name": "Robert"})
+    assert {f"team:{team}", f"team:{bob.personal_team_id}", f"user:{bob.id}"} == {
+        part.rpartition("@")[0] for part in answer.headers["X-Stream-Position"].split()
+    }
+    [row] = (await ann.get(f"/audit-logs?teamId={team}&action=teams.member_renamed")).json()["data"]
+    assert row["changes"] == {"name": {"before": "Bob", "after": "Robert"}}

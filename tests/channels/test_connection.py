@@ -153,3 +153,24 @@ async def test_a_thousand_that_come_back_cost_one_read_for_each_channel(
 
     assert {len(answer or []) for answer in answers} == {8}
     assert reads == [stream.channel]
+
+
+async def test_one_channel_that_wakes_the_relay_all_the_time_does_not_starve_the_others(
+    relay: Relay, stream: Stream, api: Api
+) -> None:
+    noisy = await api.person("Noisy")
+    connection, pipe = await _connected(relay, stream.ann.token)
+    await connection.subscribe(stream.channel, None, _reply, or_refuse=False)
+    loud, _ = await _connected(relay, noisy.token)
+
+    async def make_noise() -> None:
+        while True:
+            relay._need(channels.user(noisy.id))
+            await asyncio.sleep(0)
+
+    noise = asyncio.create_task(make_noise())
+    await stream.append(1)
+    await _until(lambda: pipe.offsets(stream.channel) == [stream.top])
+    noise.cancel()
+    connection.left()
+    loud.left()

@@ -80,3 +80,12 @@ async def test_a_pong_that_waits_behind_our_own_work_is_waited_for() -> None:
     client.busy = False
     await _until(lambda: client.closed_with)
     assert client.closed_with == [3012]
+
+
+async def test_saying_hello_again_and_again_gains_no_time() -> None:
+    client = Client()
+    async with asyncio.timeout(10):
+        while not client.closed_with:
+            client.pulse.hello()
+            await asyncio.sleep(0.002)
+    assert client.closed_with == [3004]

@@ -1,11 +1,14 @@
 """The watchman: the hard bound for what is no news; each test changes the database in silence."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from channels.endpoint import Live
 from channels.watchman import Watchman
 from domain import channels, db
 from domain.clock import now
+from domain.teams import policy
 from tests.factories import Api
 from tests.listener import Listeners
 
@@ -61,3 +64,21 @@ async def test_rights_that_were_changed_in_silence_are_put_right(
             and ("left", channels.team(team)) in screen.said
         )
     )
+
+
+async def test_a_socket_that_goes_while_it_is_asked_about_is_passed_over(
+    api: Api, url: str, live: Live, listeners: Listeners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = await api.person("Ann")
+    screen = await listeners(url, ann.token)
+    [connection] = [each for each in live.connections if each.identity and each.user_id == ann.id]
+    asked = policy.roles_of
+
+    async def and_meanwhile_it_fails(user_ids: Sequence[str]) -> dict[str, dict[str, policy.Role]]:
+        roles = await asked(user_ids)
+        connection.identity = None
+        return roles
+
+    monkeypatch.setattr(policy, "roles_of", and_meanwhile_it_fails)
+    await _round(live)
+    assert not any(said[0] == "disconnected" for said in screen.said)

@@ -122,3 +122,30 @@ async def test_one_that_pings_and_reads_gets_its_pongs(served: Served) -> None:
     async with _plug(served.url) as plug:
         await plug.send(9, b"are you there")
         assert await plug.reader.readexactly(15) == b"\x8a\x0dare you there"
+
+
+@pytest.mark.parametrize(
+    "header", ["Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "Connection", "Host"]
+)
+async def test_a_bad_byte_in_a_handshake_leaves_nothing_behind(
+    served: Served, header: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = _open(served)
+    where = urlsplit(served.url)
+    headers = {
+        "Host": where.netloc,
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
+        "Sec-WebSocket-Version": "13",
+    }
+    headers[header] = headers.get(header, "") + ", \xe9"
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    request = "\r\n".join(["GET /connection/websocket HTTP/1.1", *lines, "", ""])
+    writer.write(request.encode("latin-1"))
+    with contextlib.suppress(ConnectionError):
+        await reader.read(65_536)
+    writer.close()
+    await _until(lambda: not _open(served) - before)
+    assert "Traceback" not in caplog.text

@@ -22,7 +22,7 @@ TABLE = """
 | billing: manage · team: delete, transfer · roles: manage | | | | x |
 """
 # What the routes need besides: `GET /teams/{id}` is for its members, `PUT /teams/{id}` for who manages them.
-BESIDES = {"team:read": {"viewer", "member", "admin", "owner"}, "team:write": {"admin", "owner"}}
+BESIDES = {"team:read": {"viewer", "member", "admin", "owner"}}
 ROLES: tuple[Role, ...] = ("viewer", "member", "admin", "owner")
 
 
