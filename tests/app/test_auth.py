@@ -10,6 +10,7 @@ import jwt
 import pytest
 
 from domain import db
+from domain.auth import passwords
 from tests.app.company import bare, problem
 from tests.conftest import SECRET
 from tests.factories import PASSWORD, Api, Person
@@ -266,3 +267,18 @@ def _claims(token: str) -> dict[str, Any]:
 
 def _part(content: dict[str, Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
+
+
+async def test_when_too_many_sign_in_at_once_the_rest_are_told_to_wait(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = await api.person()
+    body = {"email": ann.email, "password": PASSWORD}
+    monkeypatch.setattr(passwords, "WAITING_MAX", 2)
+    answers = await asyncio.gather(*(api.call("POST", "/auth/login", json=body) for _ in range(12)))
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert 0 < len(refused) < 12
+    for answer in refused:
+        assert problem(answer, 503, "busy")["retryAfter"] > 0
+        assert int(answer.headers["Retry-After"]) > 0
+    assert (await api.call("POST", "/auth/login", json=body)).status_code == 200

@@ -1,15 +1,17 @@
 """Whatever a client sends is answered by a 2xx or by a 4xx problem document; never by a 5xx."""
 
+import asyncio
 import json
 import re
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.pipeline import body
 from tests.app.company import Company, problem
 from tests.factories import Api, item
 
@@ -270,3 +272,16 @@ async def test_no_json_whatever_is_our_fault(
     body = data.draw(st.sampled_from([{**good, **changed}, changed])) if changed else data.draw(anything)
     answer = await send(team, method, path, json.dumps(body).encode())
     assert answer.status_code < 500, (method, path, body, answer.text)
+
+
+async def test_a_body_that_never_ends_is_not_waited_for(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "BODY_WITHIN_S", 0.2)
+    where = urlsplit(url)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    writer.write(
+        b"POST /api/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 100\r\n\r\n{"
+    )
+    answer = await reader.readuntil(b"\r\n")
+    assert b" 408 " in answer
+    writer.close()
