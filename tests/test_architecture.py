@@ -29,10 +29,6 @@ FLOORS = {
     "websockets": "17.4",
     "piccolo": "1.38",
 }
-# path -> why it may be longer than the rule says.
-LONGER: dict[str, str] = {
-    "tests/app/test_embedded.py": "older than the rule; to be split by idea",
-}
 # `table.column` -> why the key may be null, or why rows go with what they point at.
 LOOSE_KEYS: dict[str, str] = {}
 WITHOUT_TEAM = {
@@ -142,8 +138,7 @@ def test_migrations_import_nothing_but_the_domain() -> None:
 
 @pytest.mark.parametrize("rule", [rules.oversized, rules.without_docstring])
 def test_files_are_small_and_open_with_what_they_are(rule: Rule) -> None:
-    files = [source for source in sources(*PRODUCT, "tests") if source.path not in LONGER]
-    assert findings(rule, files) == []
+    assert findings(rule, sources(*PRODUCT, "tests")) == []
 
 
 def test_the_graph_of_slices_has_no_cycle() -> None:
