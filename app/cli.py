@@ -110,8 +110,7 @@ def _parser() -> argparse.ArgumentParser:
 
 _UP = """\
 Starts Maycole with its own Postgres and Redis (Valkey), migrates the database, and serves until Ctrl-C, which
-stops everything it started. Data, secrets and logs are kept in one directory, so a restart goes on where it
-was.
+stops everything it started. Data, secrets and logs stay in one directory, so a restart goes on where it was.
 
   HOST, PORT          where to serve (default 127.0.0.1:8000; port 0 takes a free one)
   MAYCOLE_DATA_DIR    where everything is kept (default .maycole in this directory)
@@ -123,8 +122,7 @@ was.
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
 """
 _SERVE = """\
-Serves on your own Postgres and Redis; run `maycole migrate` first. Any number of machines may run it side by
-side.
+Serves on your own Postgres and Redis; run `maycole migrate` first. Many machines may run it side by side.
 
   DATABASE_URL        required, such as postgresql://user:password@host/maycole
   REDIS_URL           required, such as redis://host:6379

@@ -11,8 +11,9 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
+from domain import keys
+
 LOG_LEVELS = ("DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
-SECRET_BYTES_MIN = 32
 
 
 class ConfigError(Exception):
@@ -51,8 +52,8 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
     env = {name: value for name, value in (os.environ if environ is None else environ).items() if value != ""}
     wrong = [f"{name} is not set: {_WHAT[name]}" for name in need if name not in env]
     secrets = [env.get("JWT_SECRET"), env.get("JWT_SECRET_PREVIOUS")]
-    if any(secret is not None and len(secret.encode()) < SECRET_BYTES_MIN for secret in secrets):
-        wrong.append(f"JWT_SECRET and JWT_SECRET_PREVIOUS need at least {SECRET_BYTES_MIN} bytes")
+    if any(secret is not None and len(secret.encode()) < keys.BYTES_MIN for secret in secrets):
+        wrong.append(f"JWT_SECRET and JWT_SECRET_PREVIOUS need at least {keys.BYTES_MIN} bytes")
     port = env.get("PORT", "8000")
     if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
         wrong.append(f"PORT is {port!r}: use a number from 0 (any free port) to 65535")
@@ -92,7 +93,7 @@ def database_url() -> str | None:
 _WHAT = {
     "DATABASE_URL": "where Postgres is, such as postgresql://user:password@host/maycole",
     "REDIS_URL": "where Redis or Valkey is, such as redis://host:6379",
-    "JWT_SECRET": f"what access tokens are signed with, at least {SECRET_BYTES_MIN} random bytes",
+    "JWT_SECRET": f"what access tokens are signed with, at least {keys.BYTES_MIN} random bytes",
 }
 _SECRET = ("database_url", "redis_url", "jwt_secret", "jwt_secret_previous")
 _SCHEMES = {

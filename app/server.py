@@ -27,8 +27,7 @@ SETTINGS: Final[dict[str, Any]] = {
     "access_log": False,
     "log_config": None,
     "server_header": False,
-    # A client's address is the socket's; proxies are believed by our own rule (TRUSTED_PROXIES), not by
-    # uvicorn's.
+    # A client's address is the socket's; uvicorn would believe whatever a header says of it.
     "proxy_headers": False,
     "lifespan": "on",
 }

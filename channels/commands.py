@@ -7,6 +7,7 @@ client sends end in one of the three.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from importlib.metadata import version as package_version
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +22,7 @@ from domain.errors import Unauthenticated
 
 log = logging.getLogger("maycole.commands")
 
-VERSION: Final = "maycole 0.1.0"
+VERSION: Final = f"maycole {package_version('maycole')}"
 COMMANDS_AT_ONCE: Final = 32  # then the other connections have their turn
 WANTS_ERROR_INSTEAD: Final = 2  # `flag` of subscribe: 112 rather than recovered: false
 

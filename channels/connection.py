@@ -162,9 +162,7 @@ class Connection:
         assert self.identity is not None, "only a client that said who it is follows its user's channel"
         match gate.concerns(pushed, self.identity.session_id):
             case "rights":
-                if not self._to_recheck:
-                    self._to_recheck = True
-                    self._do(self._recheck())
+                self._recheck_soon()
             case "session":
                 self.hang_up(3500)
             case "nothing":
@@ -255,6 +253,12 @@ class Connection:
     def check(self, roles: gate.Roles) -> None:
         """The watchman comes by with the roles as they are: put right what does not fit them."""
         if not gate.still_right(self.user_id, roles, self.subscriptions):
+            self._recheck_soon()
+
+    def _recheck_soon(self) -> None:
+        """One recheck that has not begun serves everyone who asks for it meanwhile."""
+        if not self._to_recheck:
+            self._to_recheck = True
             self._do(self._recheck())
 
     async def _recheck(self) -> None:

@@ -228,8 +228,7 @@ class Hub:
             self._drop(feed, follower)
 
     def _drop(self, feed: Feed, follower: Follower) -> None:
-        # The edge between followers: one that breaks the promise not to raise must not cost the others
-        # theirs.
+        # The edge between followers: one that breaks its promise not to raise costs the others nothing.
         log.exception("a follower of %s failed and is dropped", feed.channel)
         feed.followers.pop(follower, None)
         try:

@@ -84,7 +84,8 @@ class LiveProtocol(WSProtocol):
                 # The client's answer to the close ends the handshake: it must be read.
                 self.read_paused = False
                 self.transport.resume_reading()
-        # Also tells uvicorn that the closing handshake is under way.
+        # uvicorn's own timer says that the closing handshake is under way, and is cancelled by the client's
+        # answer; ours is not.
         self.close_timer = self.loop.call_later(LAST_WORD_WITHIN_S, self.transport.abort)
         self._end_soon()
 
@@ -129,8 +130,7 @@ class LiveProtocol(WSProtocol):
         if self._abort is not None:
             self._abort.cancel()
         super().connection_lost(exc)
-        # At once, not when the application gets to its next receive(): a closed uvloop transport raises on
-        # write.
+        # At once, not at the application's next receive(): a closed uvloop transport raises on write.
         if self.watcher is not None:
             self.watcher.left()
 

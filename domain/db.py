@@ -259,8 +259,7 @@ async def _connection() -> AsyncIterator[asyncpg.Connection]:
 
 def _mine(unit: Unit) -> Unit:
     if unit.task is not asyncio.current_task():
-        # One connection serves one statement at a time, and the transaction may end before the other task
-        # does.
+        # One connection serves one statement at a time, and the transaction may end before that task does.
         raise RuntimeError("a task started inside a transaction may not use it")
     return unit
 

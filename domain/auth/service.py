@@ -38,7 +38,6 @@ class Identity(msgspec.Struct, frozen=True):
     session_id: str
     personal_team_id: str
     is_staff: bool
-    expires: int
 
 
 async def register(actor: Actor, new: Registration) -> SignedIn:
@@ -88,8 +87,8 @@ async def refresh(actor: Actor, given: Refresh) -> SignedIn:
     signed_in = None
     async with db.transaction():
         session = await db.fetchrow(
-            """SELECT s.*, u.personal_team_id, u.disabled_at FROM user_sessions s JOIN users u ON u.id =
-            s.user_id
+            """SELECT s.*, u.personal_team_id, u.disabled_at
+               FROM user_sessions s JOIN users u ON u.id = s.user_id
                WHERE s.id = $1 AND s.revoked_at IS NULL AND s.expires_at > $2
                FOR UPDATE OF s""",
             session_id,
@@ -118,13 +117,12 @@ async def identify(token: str) -> Identity:
     """Whom an access token stands for now. Raises Unauthenticated, also for a session that is over."""
     claims = tokens.verify(token)
     row = await db.fetchrow(
-        """SELECT u.id AS user_id, s.id AS session_id, u.personal_team_id, u.is_staff, $3::bigint AS expires
+        """SELECT u.id AS user_id, s.id AS session_id, u.personal_team_id, u.is_staff
            FROM user_sessions s JOIN users u ON u.id = s.user_id
-           WHERE s.id = $1 AND s.user_id = $2 AND s.revoked_at IS NULL AND s.expires_at > $4
+           WHERE s.id = $1 AND s.user_id = $2 AND s.revoked_at IS NULL AND s.expires_at > $3
              AND u.disabled_at IS NULL""",
         claims.sid,
         claims.sub,
-        claims.exp,
         now(),
     )
     if row is None:

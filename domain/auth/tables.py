@@ -13,7 +13,7 @@ class UserSessions(Table, tablename="user_sessions"):
     user_id = ForeignKey(references=Users, null=False, on_delete=OnDelete.restrict, index=True)
     token = Text(null=False, unique=True)
     generation = Integer(null=False, default=1)
-    previous_hash = Text(null=True, default=None, index=True)
+    previous_hash = Text(null=True, default=None)
     rotated_at = Timestamptz(null=True, default=None)
     expires_at = Timestamptz(null=False, default=None)
     ip = Text(null=True, default=None)

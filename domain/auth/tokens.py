@@ -65,7 +65,7 @@ def verify(token: str) -> Claims:
                 options={"require": ["sub", "sid", "iat", "exp", "iss", "aud"]},
             )
         except jwt.InvalidSignatureError:
-            continue
+            continue  # the other key may have signed it
         except jwt.ExpiredSignatureError as expired:
             raise Unauthenticated("This access token has expired.", code="token_expired") from expired
         except (jwt.InvalidTokenError, UnicodeError) as invalid:

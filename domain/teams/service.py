@@ -154,8 +154,7 @@ async def remove_member(actor: Actor, team_id: str, user_id: str) -> None:
 async def change_account(actor: Actor, patch: UserPatch, *, if_version: int | None = None) -> User:
     """Change one's own account, and say so in every team that shows the name. Raises as users.change does."""
     async with db.transaction():
-        before = await users.me(actor)
-        after = await users.change(actor, patch, if_version=if_version)
+        before, after = await users.change(actor, patch, if_version=if_version)
         if after.name != before.name:
             for row in await db.fetch(f"{_MEMBERS} WHERE m.user_id = $1 ORDER BY m.team_id", after.id):
                 member = db.as_struct(Member, row)

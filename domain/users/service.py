@@ -31,8 +31,8 @@ async def me(actor: Actor) -> User:
     return await _get(actor.user)
 
 
-async def change(actor: Actor, patch: UserPatch, *, if_version: int | None = None) -> User:
-    """Change one's own account. A change that changes nothing says nothing.
+async def change(actor: Actor, patch: UserPatch, *, if_version: int | None = None) -> tuple[User, User]:
+    """Change one's own account: as it was, and as it is. A change that changes nothing says nothing.
 
     Raises Stale where `if_version` is not the current one.
     """
@@ -41,13 +41,13 @@ async def change(actor: Actor, patch: UserPatch, *, if_version: int | None = Non
         Stale.unless(before, if_version)
         after = before if patch.name is UNSET else msgspec.structs.replace(before, name=patch.name)
         if after == before:
-            return before
+            return before, before
         after = msgspec.structs.replace(after, version=before.version + 1, updated_at=now())
         await Users.update(
             {Users.name: after.name, Users.version: after.version, Users.updated_at: after.updated_at}
         ).where(Users.id == after.id)
         await record(actor, UserChanged(team_id=after.personal_team_id, before=before, after=after))
-    return after
+    return before, after
 
 
 async def create(
@@ -59,8 +59,8 @@ async def create(
     """
     at = now()
     row = await db.fetchrow(
-        """INSERT INTO users (id, email, name, password_hash, is_staff, personal_team_id, version, created_at,
-        updated_at)
+        """INSERT INTO users
+               (id, email, name, password_hash, is_staff, personal_team_id, version, created_at, updated_at)
            VALUES ($1, $2, $3, $4, false, $5, 1, $6, $6) ON CONFLICT (email) DO NOTHING RETURNING *""",
         user_id,
         email,
