@@ -1,5 +1,7 @@
 """Accounts: one's own, and the public face of others."""
 
+import asyncio
+
 import pytest
 
 from tests.app.company import Company, bare, problem
@@ -77,3 +79,12 @@ async def test_a_new_name_is_news_in_every_team_that_shows_it(api: Api) -> None:
     }
     [row] = (await ann.get(f"/audit-logs?teamId={team}&action=teams.member_renamed")).json()["data"]
     assert row["changes"] == {"name": {"before": "Bob", "after": "Robert"}}
+
+
+async def test_renames_at_once_each_say_truly_what_the_name_was_before(api: Api) -> None:
+    ann = await api.person("Ann")
+    await asyncio.gather(*(ann.patch("/users/me", {"name": f"Ann {number}"}) for number in range(8)))
+    rows = (await ann.get("/audit-logs?action=teams.member_renamed")).json()["data"][::-1]
+    names = [row["changes"]["name"] for row in rows]
+    assert len(names) == 8
+    assert [name["before"] for name in names] == ["Ann", *(name["after"] for name in names[:-1])]
