@@ -15,7 +15,9 @@ from litestar import Litestar
 
 from app.config import Config
 from app.pipeline import positions
-from channels.endpoint import Live
+from channels.emulation import Emulation
+from channels.gate import Gate
+from channels.live import Live
 from channels.relay import Relay
 from channels.sweeper import Sweeper
 from channels.watchman import Watchman
@@ -31,13 +33,15 @@ TRY_AGAIN_AFTER_S: Final = 30.0
 class Process:
     """What this process is made of while it runs: kept in `app.state.process`."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, app: Litestar) -> None:
         assert config.database_url is not None, "the shell checks what is needed (app/config.py)"
         assert config.redis_url is not None, "the shell checks what is needed (app/config.py)"
-        self.relay = Relay(config.redis_url)
-        self.live = Live(self.relay, frozenset(config.allowed_origins))
+        gate = Gate()
+        self.relay = Relay(config.redis_url, gate.kind_of)
+        emulation = Emulation(self.relay)
+        self.live = Live(self.relay, gate, app, emulation, frozenset(config.allowed_origins))
         self.sweeper = Sweeper(config.database_url, self.relay.bus)
-        self.watchman = Watchman(self.live.connections)
+        self.watchman = Watchman(self.live.connections, gate)
         self.tasks: set[asyncio.Task[None]] = set()
         self.died: str | None = None
         self._stopping = False
@@ -46,6 +50,7 @@ class Process:
         self.supervise("the bus reader", self.relay.bus.run_reader)
         self.supervise("the bus publisher", self.relay.bus.run_publisher)
         self.supervise("the relay", self.relay.run)
+        self.supervise("the presence keeper", self.relay.presence.run)
         self.supervise("the sweeper", self.sweeper.run)
         self.supervise("the watchman", self.watchman.run)
         self.supervise("the partition keeper", _roll_partitions)
@@ -81,12 +86,13 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     assert config.jwt_secret is not None, "the shell checks what is needed (app/config.py)"
     keys.install(config.jwt_secret, config.jwt_secret_previous)
     await db.open_pool(config.database_url)
-    process = Process(config)
+    process = Process(config, app)
     app.state.process = process
     app.state.live = process.live
     heard = [process.relay.announce, positions.collect]
     streams.listeners.extend(heard)
     try:
+        await process.live.emulation.listen()
         process.start()
         yield
     finally:

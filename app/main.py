@@ -29,7 +29,9 @@ from app.pipeline.etag import provide_if_version
 from app.pipeline.head import answering_head
 from app.pipeline.identity import identify, provide_actor, provide_caller
 from app.pipeline.stamp import stamp
+from channels.emulation import emulation
 from channels.endpoint import connection_websocket
+from channels.http_stream import connection_http_stream, connection_sse
 
 NEEDED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET")
 EXPOSED = ["ETag", "Location", "Retry-After", "X-Request-Id", "X-Stream-Position"]
@@ -53,6 +55,9 @@ def create_app(config: Config | None = None) -> Litestar:
             AuditLogsController,
             SystemController,
             connection_websocket,
+            connection_http_stream,
+            connection_sse,
+            emulation,
             docs.files,
         ],
         request_class=body.HardenedRequest,

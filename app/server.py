@@ -9,13 +9,14 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from app.config import Config
+from channels.live_http import LiveHttp
 from channels.protocol import FRAME_BYTES_MAX
 from channels.wire import LiveProtocol
 
 GRACE_S: Final = 10
 BACKLOG: Final = 2048
 SETTINGS: Final[dict[str, Any]] = {
-    "http": "httptools",
+    "http": LiveHttp,
     "loop": "uvloop",
     "ws": LiveProtocol,
     "ws_max_size": FRAME_BYTES_MAX,

@@ -8,7 +8,8 @@ again when every channel is subscribed anew, so that others can look into the lo
 redis-py's own PubSub reconnects in silence, and its listen() may end up subscribed to nothing: the reader
 here is a bare connection that is thrown away at the first error, and asked for a sign of life every second.
 
-On Redis: `maycole:<channel>` carries `<epoch> <offset>\\n<push>`; `maycole:tops` carries heads as JSON.
+On Redis: `maycole:<channel>` carries `<epoch> <offset>\\n<push>`, or a bare push of what is no entry;
+`maycole:tops` carries heads as JSON; `maycole:node:<node>` what is meant for one process.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from channels import protocol
+from channels import json_format
 from domain.streams import Entry, Head
 
 log = logging.getLogger("maycole.bus")
@@ -42,9 +43,10 @@ GONE = (RedisError, OSError, TimeoutError)
 
 
 class Listener(msgspec.Struct):
-    """Who hears the bus: every publication, every announced head, and the link going down and coming up."""
+    """Who hears the bus: every publication, other push and announced head, the link going down and up."""
 
     on_publication: Callable[[str, str, int, bytes], None]
+    on_push: Callable[[str, bytes], None]
     on_head: Callable[[Head], None]
     on_link: Callable[[bool], None]
 
@@ -64,7 +66,7 @@ class Bus:
         }
         self._listener = listener
         self._reading = ConnectionPool.from_url(url, **options)
-        self._redis = Redis(
+        self.redis = Redis(
             connection_pool=BlockingConnectionPool.from_url(
                 url, max_connections=4, timeout=CONNECT_WITHIN_S, **options
             )
@@ -77,35 +79,48 @@ class Bus:
         self.speaking = True
         self.dropped = 0
 
-    async def subscribe(self, channel: str) -> bool:
-        """Hear this channel from now on: True when Redis has confirmed it.
+    async def subscribe(self, *channels: str) -> bool:
+        """Hear these channels from now on: True when Redis has confirmed it.
 
         False while the link is down or does not answer: then what is missed until `on_link` is in the log.
         """
-        name = PREFIX + channel.encode()
-        self._wanted.add(name)
+        names = [PREFIX + channel.encode() for channel in channels]
+        self._wanted.update(names)
         if self._connection is None:
             return False
-        confirmed = self._confirmed.get(name)
-        if confirmed is None:
-            confirmed = self._confirmed[name] = asyncio.get_running_loop().create_future()
-            await self._tell(b"SUBSCRIBE", name)
-        done, _ = await asyncio.wait([confirmed], timeout=SILENT_FOR_S)
-        return bool(done) and confirmed.result()
+        fresh = [name for name in names if name not in self._confirmed]
+        for name in fresh:
+            self._confirmed[name] = asyncio.get_running_loop().create_future()
+        confirmed = [self._confirmed[name] for name in names]
+        if fresh:
+            await self._tell(b"SUBSCRIBE", *fresh)
+        done, waiting = await asyncio.wait(confirmed, timeout=SILENT_FOR_S)
+        return not waiting and all(future.result() for future in done)
 
-    async def unsubscribe(self, channel: str) -> None:
-        name = PREFIX + channel.encode()
-        self._wanted.discard(name)
-        self._confirmed.pop(name, None)
-        await self._tell(b"UNSUBSCRIBE", name)
+    async def unsubscribe(self, *channels: str) -> None:
+        names = [PREFIX + channel.encode() for channel in channels]
+        for name in names:
+            self._wanted.discard(name)
+            self._confirmed.pop(name, None)
+        if names:
+            await self._tell(b"UNSUBSCRIBE", *names)
 
     def announce(self, entries: Sequence[Entry]) -> None:
         """Ring for committed entries. Never waits; what does not fit is found in the log."""
         for entry in entries:
-            body = protocol.push(entry.channel, protocol.publication(entry))
+            body = json_format.published(entry.channel, json_format.publication(entry))
             self._post(
                 PREFIX + entry.channel.encode(), b"%s %d\n%s" % (entry.epoch.encode(), entry.offset, body)
             )
+
+    def tell(self, channel: str, pushed: bytes) -> None:
+        """Pass on a push that is no entry: whoever does not hear it now never will."""
+        self._post(PREFIX + channel.encode(), pushed)
+
+    async def deliver(self, channel: str, body: bytes) -> int:
+        """Say it now, and return how many processes hear it. Raises what is in GONE."""
+        heard: int = await self.redis.publish(PREFIX + channel.encode(), body)
+        return heard
 
     def announce_heads(self, heads: Sequence[Head]) -> None:
         """Say where these channels stand; whoever is behind looks into the log."""
@@ -132,7 +147,7 @@ class Bus:
             while len(batch) < AT_ONCE and not self._outbox.empty():
                 batch.append(self._outbox.get_nowait())
             try:
-                pipeline = self._redis.pipeline(transaction=False)
+                pipeline = self.redis.pipeline(transaction=False)
                 for name, body in batch:
                     pipeline.publish(name, body)
                 await pipeline.execute()
@@ -144,15 +159,15 @@ class Bus:
                 self.speaking = True
 
     async def close(self) -> None:
-        await self._redis.aclose()
-        await self._redis.connection_pool.disconnect()
+        await self.redis.aclose()
+        await self.redis.connection_pool.disconnect()
 
     async def _answers(self) -> None:
         """Wait until Redis answers. What was posted meanwhile is old news by then: it is found in the log."""
         while True:
             await asyncio.sleep(TRY_AGAIN_AFTER_S)
             try:
-                await self._redis.ping()
+                await self.redis.ping()
             except (*GONE, RuntimeError):
                 continue  # said once already; health tells that it lasts
             while not self._outbox.empty():
@@ -197,6 +212,8 @@ class Bus:
         if kind == b"message" and name == TOPS:
             for head in _heads(message[2]):
                 self._listener.on_head(head)
+        elif kind == b"message" and message[2].startswith(b"{"):
+            self._listener.on_push(name[len(PREFIX) :].decode(), message[2])
         elif kind == b"message":
             epoch, offset, pushed = _publication(message[2])
             self._listener.on_publication(name[len(PREFIX) :].decode(), epoch, offset, pushed)

@@ -10,110 +10,160 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from importlib.metadata import version as package_version
 from typing import Any, Final
 
-import msgspec
+from msgspec import Raw, Struct
 
-from channels import gate, protocol
+from channels import json_format, protocol
+from channels.bus import GONE
 from channels.connection import ANSWER_BYTES_MAX, Connection
-from channels.protocol import Command, HangUp, Refused, Result, Since
+from channels.protocol import Command, Error, HangUp, Refused, Since
 from channels.pulse import PING_EVERY_S
-from domain import db, ids, streams
-from domain.auth import service as auth
-from domain.errors import Unauthenticated
+from domain import db, streams
 
 log = logging.getLogger("maycole.commands")
 
 VERSION: Final = f"maycole {package_version('maycole')}"
 COMMANDS_AT_ONCE: Final = 32  # then the other connections have their turn
-WANTS_ERROR_INSTEAD: Final = 2  # `flag` of subscribe: 112 rather than recovered: false
 
 
 async def received(connection: Connection, data: bytes) -> None:
     """Carry out one frame. Closes the connection for what breaks the protocol; raises nothing foreseen."""
     connection.busy = True
+    connection.a_frame_begins()
     try:
-        for number, command in enumerate(protocol.commands(data), 1):
+        commands = connection.encoding.format.commands(data)
+        for number, command in enumerate(commands, 1):
             # A client that does not read is not answered either.
-            await connection.drained.wait()
+            await connection.pace.drained.wait()
             if number % COMMANDS_AT_ONCE == 0:
                 await asyncio.sleep(0)
             if connection.gone:
                 return
-            await _carry_out(connection, command)
+            await _carry_out(connection, command, commands[number:])
     except HangUp as close:
         connection.hang_up(close.code)
     finally:
         connection.busy = False
 
 
-async def _carry_out(connection: Connection, command: Command) -> None:
+class Asked(Struct):
+    """One command: its request, what comes after it in the same frame, and how it is answered."""
+
+    connection: Connection
+    id: int
+    name: str
+    body: Any
+    rest: Sequence[Command]
+
+    def reply(self, result: Struct | None = None) -> bytes:
+        return self.connection.encoding.format.reply(self.id, self.name, result)
+
+    def answer(self, result: Struct | None = None) -> None:
+        self.connection.say(self.reply(result))
+
+    def refuse(self, code: int) -> None:
+        error = Error.of(code)
+        self.connection.say(self.connection.encoding.format.reply(self.id, "error", error))
+
+
+async def _carry_out(connection: Connection, command: Command, rest: Sequence[Command]) -> None:
     request = command.request()
     if command.id == 0:
         _without_id(connection, request)
         return
-    if request is None or (connection.identity is None) != (request[0] == "connect"):
+    if request is None or (connection.rights is None) != (request[0] == "connect"):
         raise HangUp(3501)
-    name, body = request
+    asked = Asked(connection, command.id, *request, rest)
     try:
-        await COMMANDS.get(name, _unavailable)(connection, command.id, body)
+        await COMMANDS.get(asked.name, _unavailable)(connection, asked)
     except Refused as refused:
-        connection.say(protocol.error(command.id, refused.code))
-    except db.UNREACHABLE as error:
-        log.warning("cannot carry out %s: %s: %s", name, type(error).__name__, error)
-        connection.say(protocol.error(command.id, 100))
+        asked.refuse(refused.code)
+    except (*db.UNREACHABLE, *GONE) as error:
+        log.warning("cannot carry out %s: %s: %s", asked.name, type(error).__name__, error)
+        asked.refuse(100)
 
 
 def _without_id(connection: Connection, request: tuple[str, Any] | None) -> None:
     if request is None:
         connection.pulse.pong()
-    elif request[0] == "send" and connection.identity is not None:
+    elif request[0] == "send" and connection.rights is not None:
         raise HangUp(3508)
     else:
         raise HangUp(3501)
 
 
-async def _connect(connection: Connection, command_id: int, body: protocol.Connect) -> None:
-    if not body.token:
-        raise HangUp(3501)
+async def _connect(connection: Connection, asked: Asked) -> None:
+    body: protocol.Connect = asked.body
     connection.pulse.hello()
-    try:
-        identity = await auth.identify(body.token)
-    except Unauthenticated as unknown:
-        if unknown.problem == "token_expired":
-            raise Refused(109) from unknown
-        raise HangUp(3500) from unknown
 
-    def answer(subs: dict[str, Result]) -> bytes:
-        result = protocol.ConnectResult(ids.new("client"), VERSION, subs, PING_EVERY_S)
-        return protocol.reply(command_id, "connect", result)
+    def answer(subs: dict[str, protocol.Subscribed]) -> bytes:
+        lasts = connection.lasts_s
+        pings = connection.encoding.announces_pings
+        uplink = connection.uplink
+        return asked.reply(
+            protocol.Connected(
+                connection.id,
+                VERSION,
+                subs,
+                ping=PING_EVERY_S if pings else 0,
+                pong=pings,
+                expires=lasts is not None,
+                ttl=lasts or 0,
+                session=uplink.session if uplink else "",
+                node=uplink.node if uplink else "",
+            )
+        )
 
     before = {channel: Since(sub.offset, sub.epoch) for channel, sub in body.subs.items() if sub.recover}
-    await connection.welcome(identity, before, answer)
+    await connection.welcome(body.token, before, answer)
 
 
-async def _subscribe(connection: Connection, command_id: int, body: protocol.Subscribe) -> None:
-    if len(body.channel.encode()) > protocol.CHANNEL_BYTES_MAX:
+async def _refresh(connection: Connection, asked: Asked) -> None:
+    await connection.refresh(asked.body.token)
+    lasts = connection.lasts_s
+    asked.answer(protocol.Refreshed(connection.id, VERSION, lasts is not None, lasts or 0))
+
+
+async def _subscribe(connection: Connection, asked: Asked) -> None:
+    body: protocol.Subscribe = asked.body
+    if len(body.channel.encode()) > protocol.CHANNEL_BYTES_MAX or body.tf is not None:
         raise Refused(107)
+    if body.delta not in ("", "fossil"):
+        raise HangUp(3501)
     if body.type:
         raise Refused(108)
-    await connection.subscribe(
-        body.channel,
-        Since(body.offset, body.epoch) if body.recover else None,
-        lambda result: protocol.reply(command_id, "subscribe", result),
-        or_refuse=bool(body.flag & WANTS_ERROR_INSTEAD),
-    )
+    soon = [command.subscribe.channel for command in asked.rest if command.subscribe is not None]
+    await connection.subscribe(body, asked.reply, soon=soon)
 
 
-async def _unsubscribe(connection: Connection, command_id: int, body: protocol.Unsubscribe) -> None:
-    subscription = connection.subscriptions.get(body.channel)
+async def _unsubscribe(connection: Connection, asked: Asked) -> None:
+    subscription = connection.subscriptions.get(asked.body.channel)
     if subscription is not None and subscription.by_server:
         # What the server joined it may leave; among it is the channel on which rights are taken away.
         raise Refused(103)
-    connection.leave(body.channel)
-    connection.say(protocol.reply(command_id, "unsubscribe"))
+    connection.leave(asked.body.channel)
+    asked.answer()
 
 
-async def _history(connection: Connection, command_id: int, body: protocol.History) -> None:
-    gate.may_follow(connection.user_id, await gate.roles_of(connection.user_id), body.channel)
+async def _publish(connection: Connection, asked: Asked) -> None:
+    await connection.publish(asked.body.channel, asked.body.data)
+    asked.answer()
+
+
+async def _presence(connection: Connection, asked: Asked) -> None:
+    asked.answer(protocol.Present(await connection.present(asked.body.channel)))
+
+
+async def _presence_stats(connection: Connection, asked: Asked) -> None:
+    here = await connection.present(asked.body.channel)
+    users = {info.user for info in here.values()}
+    asked.answer(protocol.PresenceStats(num_clients=len(here), num_users=len(users)))
+
+
+async def _history(connection: Connection, asked: Asked) -> None:
+    body: protocol.History = asked.body
+    kind = await connection.may_see(body.channel)
+    if kind.kept == "nothing":
+        raise Refused(108)
     head = await streams.open_head(body.channel)
     if body.since is not None and body.since.epoch and body.since.epoch != head.epoch:
         raise Refused(112)
@@ -126,28 +176,37 @@ async def _history(connection: Connection, command_id: int, body: protocol.Histo
         entries = await streams.read_back(body.channel, before, limit=limit)
     elif limit:
         entries = await streams.read(body.channel, since or 0, limit=limit, until=head.offset)
-    publications = [msgspec.Raw(publication) for publication in _at_most(ANSWER_BYTES_MAX, entries)]
-    result = protocol.HistoryResult(publications, head.epoch, head.offset)
-    connection.say(protocol.reply(command_id, "history", result))
+    kept = [entry for entry in entries if kind.size is None or entry.offset > head.offset - kind.size]
+    publications = [Raw(publication) for publication in _at_most(ANSWER_BYTES_MAX, kept)]
+    asked.answer(protocol.Position(publications, head.epoch, head.offset))
 
 
 def _at_most(size: int, entries: Sequence[streams.Entry]) -> Iterator[bytes]:
     """As many publications as fit, but at least one, so that paging always gets on."""
     for number, entry in enumerate(entries):
-        publication = protocol.publication(entry)
+        publication = json_format.publication(entry)
         size -= len(publication)
         if size < 0 and number:
             return
         yield publication
 
 
-async def _unavailable(connection: Connection, command_id: int, body: Any) -> None:
+async def _rpc(connection: Connection, asked: Asked) -> None:
+    asked.answer(protocol.Answer(await connection.call(asked.body.method, asked.body.data)))
+
+
+async def _unavailable(connection: Connection, asked: Asked) -> None:
     raise Refused(108)
 
 
-COMMANDS: Final[dict[str, Callable[[Connection, int, Any], Awaitable[None]]]] = {
+COMMANDS: Final[dict[str, Callable[[Connection, Asked], Awaitable[None]]]] = {
     "connect": _connect,
+    "refresh": _refresh,
     "subscribe": _subscribe,
     "unsubscribe": _unsubscribe,
+    "publish": _publish,
+    "presence": _presence,
+    "presence_stats": _presence_stats,
     "history": _history,
+    "rpc": _rpc,
 }

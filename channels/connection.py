@@ -13,143 +13,204 @@ What the client asks for is in channels/commands.py.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+import time
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, Final
 
-from channels import gate, protocol
-from channels.protocol import HangUp, Refused, Result, Since
+from msgspec import Raw, Struct
+
+from channels import rpc
+from channels.encoding import Encoding
+from channels.gate import Rights
+from channels.hub import Feed
+from channels.live import Live
+from channels.pace import Pace
+from channels.protocol import (
+    CHANNELS_MAX,
+    ClientInfo,
+    HangUp,
+    Refused,
+    Since,
+    Subscribe,
+    Subscribed,
+    Unsubscribed,
+)
 from channels.pulse import Pulse
-from channels.relay import Relay
-from channels.subscription import Subscription, result
-from channels.wire import BUFFER_BYTES_MAX, Wire
-from domain import channels, db
-from domain.auth import service as auth
-from domain.auth.service import Identity
+from channels.subscription import Subscription, subscribed
+from channels.wire import Wire
+from domain import db, ids
+from domain.auth.tokens import Claims
+from domain.channels import Kind
 
 log = logging.getLogger("maycole.connection")
 
-BEHIND_FOR_S: Final = 10.0
 ANSWER_BYTES_MAX: Final = 512 * 1024
-CATCH_UP_ENTRIES: Final = 300
+EXPIRED_FOR_S: Final = 25.0
+WANTS_ERROR_INSTEAD: Final = 2  # `flag` of subscribe: 112 rather than recovered: false
+
+
+class Uplink(Struct, frozen=True):
+    """Where the commands of a client come in whose transport goes one way only."""
+
+    session: str
+    node: str
 
 
 class Connection:
-    """A follower (channels/hub.py) with a wire of its own. `identity` is None until it says who it is."""
+    """A follower (channels/hub.py) with a wire of its own. `rights` is None until it says who it is."""
 
-    def __init__(self, wire: Wire, relay: Relay) -> None:
-        self.behind = False
-        self.write: Callable[[bytes], None] = wire.write
-        self.identity: Identity | None = None
+    def __init__(self, wire: Wire, encoding: Encoding, live: Live, via: rpc.Scope) -> None:
+        self.id = ids.new("client")
+        self.encoding = encoding
+        self.uplink: Uplink | None = None
+        self.rights: Rights | None = None
+        self.claims: Claims | None = None
         self.subscriptions: dict[str, Subscription] = {}
-        self.drained = asyncio.Event()
-        self.drained.set()
         self.busy = False
         self.gone = False
         self._wire = wire
-        self._relay = relay
+        self.write = wire.write
+        self.buffered = wire.buffered
+        self._via = via
+        self._live = live
+        self._relay = live.relay
+        self._gate = live.gate
         self._loop = asyncio.get_running_loop()
-        self._behind_timer: asyncio.TimerHandle | None = None
+        self._expiry_timer: asyncio.TimerHandle | None = None
         self._chores: set[asyncio.Task[None]] = set()
         self._joining = asyncio.Lock()
-        self._comes_back = False
+        self._rights_are_fresh = False
         self._to_recheck = False
-        self.pulse = Pulse(self.say, self.hang_up, lambda: self.busy)
+        self.pace = Pace(self, live.relay, self._recheck)
+        self.pulse = Pulse(self._ping, self.hang_up, lambda: self.busy)
         wire.watcher = self
 
     # Joining and leaving
 
     async def welcome(
-        self, identity: Identity, before: Mapping[str, Since], answer: Callable[[dict[str, Result]], bytes]
+        self, token: str, before: Mapping[str, Since], answer: Callable[[dict[str, Subscribed]], bytes]
     ) -> None:
-        """The client has said who it is: join what the server joins for it, from where it stood before.
+        """The client says who it is: join what the server joins for it, from where it stood before.
 
-        `answer` makes the reply out of the results; nothing is pushed ahead of it. Raises HangUp.
+        `answer` makes the reply out of the results; nothing is pushed ahead of it. Raises Refused, HangUp.
         """
-        held: list[bytes] = []
-        self.write = held.append
-        self.identity = identity
-        try:
-            async with self._joining:
-                results = await self._join_for_server(identity, before)
-        except BaseException:
-            self.identity = None
-            self._leave_all()
-            self._drop_chores()
-            raise
-        finally:
-            self.write = self._wire.write
+        claims = self._gate.claims(token)
+        own = self._gate.own_channel(claims.sub)
+        async with self._joining, self._relay.following(own) as (news,):
+            while True:
+                # From here on a change of rights is heard, so what is asked now holds until one is.
+                asked_at = news.epoch, news.last
+                rights = await self._rights_of(claims)
+                joined = dict.fromkeys([own, *self._gate.joined_by_server(rights)])
+                async with self._relay.following(*joined) as feeds:
+                    for feed in feeds:
+                        if feed.channel in before:
+                            await self._relay.prepare(feed, before[feed.channel])
+                    if asked_at != (news.epoch, news.last):
+                        continue
+                    if not self.gone:
+                        self._begin(claims, rights, feeds, before, answer)
+                    return
+
+    def _begin(
+        self,
+        claims: Claims,
+        rights: Rights,
+        feeds: Collection[Feed],
+        before: Mapping[str, Since],
+        answer: Callable[[dict[str, Subscribed]], bytes],
+    ) -> None:
+        """Nothing waits here, so the positions that are answered are where the client is let in."""
+        self.rights = rights
+        self._rights_are_fresh = True
+        self._is_good_until(claims)
+        room = ANSWER_BYTES_MAX
+        results: dict[str, Subscribed] = {}
+        for feed in feeds:
+            result = self._enter(feed, before.get(feed.channel), by_server=True, bytes_max=room)
+            room = max(0, room - sum(map(len, result.publications)))
+            results[feed.channel] = result
         self.say(answer(results))
-        for frame in held:
-            if not self.gone:
-                self.write(frame)
+        self._follow(*results)
         if not self.gone:
             self.pulse.begin()
 
-    async def _join_for_server(self, identity: Identity, before: Mapping[str, Since]) -> dict[str, Result]:
-        own = channels.user(identity.user_id)
-        room = ANSWER_BYTES_MAX
-        results = {own: await self._join(own, before.get(own), by_server=True, bytes_max=room)}
-        # From here on a change of rights is heard; what was asked before might have missed one.
-        if await auth.over([identity.session_id]):
-            raise HangUp(3500)
-        for channel in gate.joined_by_server(identity.user_id, await gate.roles_of(identity.user_id)):
-            if channel != own:
-                results[channel] = await self._join(
-                    channel, before.get(channel), by_server=True, bytes_max=max(0, room)
-                )
-            room -= sum(len(publication) for publication in results[channel].publications)
-        return results
-
     async def subscribe(
-        self, channel: str, since: Since | None, answer: Callable[[Result], bytes], *, or_refuse: bool
+        self, body: Subscribe, answer: Callable[[Subscribed], bytes], *, soon: Collection[str]
     ) -> None:
         """Follow a channel because the client asks. Raises Refused.
 
-        With `or_refuse` a position that cannot be recovered from is refused (112) instead of being said.
+        `soon` are the channels that it asks for in the same breath.
         """
+        channel = body.channel
+        since = Since(body.offset, body.epoch) if body.recover else None
         async with self._joining:
             if channel in self.subscriptions:
                 raise Refused(105)
-            if sum(not sub.by_server for sub in self.subscriptions.values()) >= protocol.CHANNELS_MAX:
+            if sum(not sub.by_server for sub in self.subscriptions.values()) >= CHANNELS_MAX:
                 raise Refused(106)
-            gate.may_follow(self.user_id, await gate.roles_of(self.user_id), channel)
-            await self._join(channel, since, answer=answer, or_refuse=or_refuse)
+            rights = await self._fresh_rights()
+            self._gate.may_follow(rights, channel, body.token)
+            async with self._relay.following(channel, *self._allowed(rights, soon)) as (feed, *_):
+                if since is not None:
+                    await self._relay.prepare(feed, since)
+                if self.gone:
+                    return
+                # From here to the end nothing waits, so the position that is answered is where we are let in.
+                encoding = self._encoding_of(feed, body.delta)
+                result = self._enter(feed, since, encoding=encoding)
+                if since is not None and not result.recovered and body.flag & WANTS_ERROR_INSTEAD:
+                    self.leave(channel)
+                    raise Refused(112)
+                self.say(answer(result))
+                self._follow(channel)
 
-    async def _join(
+    def _allowed(self, rights: Rights, channels: Collection[str]) -> list[str]:
+        allowed: list[str] = []
+        for channel in channels:
+            try:
+                self._gate.may_follow(rights, channel)
+            except Refused:
+                continue  # it is told so when its turn comes
+            allowed.append(channel)
+        return allowed
+
+    def _encoding_of(self, feed: Feed, delta: str) -> Encoding:
+        return self.encoding.deltas(begun=False) if delta and feed.kind.delta else self.encoding
+
+    def _enter(
         self,
-        channel: str,
+        feed: Feed,
         since: Since | None,
         *,
         by_server: bool = False,
-        answer: Callable[[Result], bytes] | None = None,
-        or_refuse: bool = False,
+        encoding: Encoding | None = None,
         bytes_max: int = ANSWER_BYTES_MAX,
-    ) -> Result:
-        """The answer, where one is due, is written in the same turn in which the feed lets us in."""
-        async with self._relay.following(channel) as feed:
-            missed = None
-            if since is not None:
-                missed = await self._relay.missed(feed, since, bytes_max=bytes_max)
-                if missed is None and or_refuse:
-                    raise Refused(112)
-            # From here to the end nothing waits, so the position that is answered is where we are let in.
-            self._relay.hub.flush(feed)
-            answered = result(feed, since, missed)
-            if not self.gone:
-                self.subscriptions[channel] = Subscription(feed, by_server=by_server)
-                if answer is not None:
-                    self.say(answer(answered))
-            # The answer itself may have been more than the client's buffer takes: then we are gone again.
-            if channel in self.subscriptions:
-                self._relay.hub.follow(feed, self)
-        return answered
+    ) -> Subscribed:
+        """A subscription that stands where the feed stands; the hub serves it once `_follow` says so."""
+        self._relay.hub.flush(feed)
+        missed = self._relay.recent(feed, since, bytes_max=bytes_max) if since is not None else None
+        subscription = Subscription(feed, encoding or self.encoding, by_server=by_server)
+        self.subscriptions[feed.channel] = subscription
+        return subscribed(feed, since, missed, subscription.encoding)
+
+    def _follow(self, *channels: str) -> None:
+        """Let the hub serve what was answered, unless the answer was more than the client takes at once."""
+        for channel in channels:
+            subscription = self.subscriptions.get(channel)
+            if subscription is None:
+                return  # the answer was more than its buffer holds, so it is gone again
+            self.pace.follow(subscription)
+            if subscription.feed.kind.presence:
+                self._relay.presence.came(channel, self.info())
 
     def leave(self, channel: str) -> None:
         subscription = self.subscriptions.pop(channel, None)
         if subscription is not None:
-            subscription.feed.followers.pop(self, None)
+            subscription.feed.leave(self)
             subscription.step_in()
             self._relay.let_go(subscription.feed)
+            self._relay.presence.went(channel, self.id)
 
     def _leave_all(self) -> None:
         for channel in list(self.subscriptions):
@@ -159,19 +220,14 @@ class Connection:
 
     def hear(self, pushed: bytes) -> None:
         """A push on the user's own channel: rights, or the session itself, may have changed with it."""
-        assert self.identity is not None, "only a client that said who it is follows its user's channel"
-        match gate.concerns(pushed, self.identity.session_id):
+        assert self.claims is not None, "only a client that said who it is follows its user's channel"
+        match self._gate.concerns(pushed, self.claims.sid):
             case "rights":
                 self._recheck_soon()
             case "session":
                 self.hang_up(3500)
             case "nothing":
                 pass
-
-    def fell_behind(self, channel: str, offset: int) -> None:
-        subscription = self.subscriptions.get(channel)
-        if subscription is not None:
-            subscription.step_out(offset)
 
     def lost(self, channel: str) -> None:
         subscription = self.subscriptions.get(channel)
@@ -181,117 +237,140 @@ class Connection:
             self.hang_up(3010)
         else:
             self.leave(channel)
-            self.say(protocol.push_unsubscribe(channel, 2500))
+            self._say_unsubscribed(channel, 2500)
 
     def broke(self) -> None:
         self.hang_up(3004)
 
     def paused(self) -> None:
-        if self._wire.buffered() > BUFFER_BYTES_MAX:
-            self.hang_up(3008)
-            return
-        self.behind = True
-        self.drained.clear()
-        if self._behind_timer is None:
-            self._behind_timer = self._loop.call_later(BEHIND_FOR_S, self.hang_up, 3008)
+        self.pace.paused()
 
     def resumed(self) -> None:
-        if self.gone:
-            return
-        self.behind = False
-        self.drained.set()
-        if self._behind_timer is not None:
-            self._behind_timer.cancel()
-            self._behind_timer = None
-        if not self._comes_back and self._late():
-            self._comes_back = True
-            self._do(self._come_back())
+        self.pace.resumed()
 
-    def _late(self) -> list[str]:
-        return [channel for channel, sub in self.subscriptions.items() if sub.served is not None]
-
-    async def _come_back(self) -> None:
-        """Serve what was missed while behind, one channel after another, until level or behind again.
-
-        Rights first: what was said of them meanwhile has not been heard.
-        """
-        try:
-            await self._recheck()
-            while not self.behind and (late := self._late()):
-                await self._catch_up(late[0])
-        finally:
-            self._comes_back = False
-
-    async def _catch_up(self, channel: str) -> None:
-        """One stretch of one channel, from the log, at our own position."""
-        subscription = self.subscriptions[channel]
-        feed, at = subscription.feed, subscription.served
-        assert at is not None, "only what stepped out of its feed catches up"
-        if at == feed.last and subscription.epoch == feed.epoch:
-            self._relay.hub.flush(feed)
-            subscription.step_in()
-            self._relay.hub.follow(feed, self)
-            return
-        pushes = await self._relay.after(feed, at, limit=CATCH_UP_ENTRIES)
-        if self.subscriptions.get(channel) is not subscription:
-            return
-        if pushes is None or subscription.epoch != feed.epoch:
-            self.lost(channel)
-            return
-        done = 0
-        for frame, count in protocol.frames(pushes):
-            for pushed in pushes[done : done + count] if feed.overheard else ():
-                self.hear(pushed)
-            if self.behind:
-                return
-            self.write(frame)
-            done += count
-            subscription.served = at + done
+    def ponged(self) -> None:
+        self.pulse.ponged()
 
     # Rights
 
-    def check(self, roles: gate.Roles) -> None:
-        """The watchman comes by with the roles as they are: put right what does not fit them."""
-        if not gate.still_right(self.user_id, roles, self.subscriptions):
+    async def may_see(self, channel: str) -> Kind:
+        """What holds for a channel. Raises Refused where the client may not follow it, whether it does or not."""
+        async with self._joining:
+            self._gate.may_follow(await self._fresh_rights(), channel)
+        return self._gate.kind_of(channel)
+
+    async def present(self, channel: str) -> dict[str, ClientInfo]:
+        """Who follows a channel. Raises Refused, and what is in bus.GONE."""
+        if not (await self.may_see(channel)).presence:
+            raise Refused(108)
+        return await self._relay.presence.of(channel)
+
+    async def call(self, method: str, data: Raw) -> Raw:
+        """Run a REST handler for the client (channels/rpc.py). Raises Refused."""
+        assert self.claims is not None, "asked only of a client that said who it is"
+        return await rpc.call(self._live.rest, self._via, self.claims, method, data)
+
+    async def publish(self, channel: str, data: Raw) -> None:
+        """Raises Refused."""
+        async with self._joining:
+            rights = await self._fresh_rights()
+        await self._gate.publish(rights, channel, data, self.info())
+
+    async def refresh(self, token: str) -> None:
+        """A new token for the time to come, of the same user. Raises Refused, HangUp."""
+        claims = self._gate.claims(token)
+        async with self._joining:
+            if self.claims is None or claims.sub != self.claims.sub:
+                raise HangUp(3500)
+            self.rights = await self._rights_of(claims)
+            self._is_good_until(claims)
+
+    def check(self, rights: Rights) -> None:
+        """The watchman comes by with the rights as they are: put right what does not fit them."""
+        if not self._gate.still_right(rights, self.subscriptions):
             self._recheck_soon()
+
+    def a_frame_begins(self) -> None:
+        """What the client may do is asked once for all that it says in one breath."""
+        self._rights_are_fresh = False
+
+    async def _fresh_rights(self) -> Rights:
+        """While joining. Raises HangUp where the session is over."""
+        if not self._rights_are_fresh or self.rights is None:
+            assert self.claims is not None, "asked only of a client that said who it is"
+            self.rights = await self._rights_of(self.claims)
+            self._rights_are_fresh = True
+        return self.rights
+
+    async def _rights_of(self, claims: Claims) -> Rights:
+        rights = await self._gate.rights(claims.sub, claims.sid)
+        if rights is None:
+            raise HangUp(3500)
+        return rights
 
     def _recheck_soon(self) -> None:
         """One recheck that has not begun serves everyone who asks for it meanwhile."""
         if not self._to_recheck:
             self._to_recheck = True
-            self._do(self._recheck())
+            self.do(self._recheck())
 
     async def _recheck(self) -> None:
         """Leave what may not be followed any more, join what the server joins for this user now."""
         async with self._joining:
-            self._to_recheck = False
-            if self.gone or self.identity is None:
+            self._to_recheck = self._rights_are_fresh = False
+            if self.gone or self.rights is None:
                 return
-            if await auth.over([self.identity.session_id]):
-                self.hang_up(3500)
+            try:
+                rights = await self._fresh_rights()
+            except HangUp as over:
+                self.hang_up(over.code)
                 return
-            roles = await gate.roles_of(self.user_id)
             for channel in list(self.subscriptions):
                 try:
-                    gate.may_follow(self.user_id, roles, channel)
+                    self._gate.may_follow(rights, channel)
                 except Refused:
                     self.leave(channel)
-                    self.say(protocol.push_unsubscribe(channel, 2000))
-            for channel in gate.joined_by_server(self.user_id, roles):
-                if channel not in self.subscriptions and not self.gone:
-                    joined = await self._join(channel, None, by_server=True)
-                    self.say(protocol.push_subscribe(channel, joined))
+                    self._say_unsubscribed(channel, 2000)
+            missing = [name for name in self._gate.joined_by_server(rights) if name not in self.subscriptions]
+            async with self._relay.following(*missing) as feeds:
+                for feed in feeds:
+                    if not self.gone:
+                        joined = self._enter(feed, None, by_server=True)
+                        self.say(self.encoding.format.push(feed.channel, "subscribe", joined))
+                        self._follow(feed.channel)
 
-    @property
-    def user_id(self) -> str:
-        assert self.identity is not None, "asked only of a client that said who it is"
-        return self.identity.user_id
+    def info(self) -> ClientInfo:
+        """What others on a channel see of this client."""
+        assert self.rights is not None, "asked only of a client that said who it is"
+        identity = self.rights.identity
+        return ClientInfo(identity.user_id, self.id, self._gate.introduction(self.rights))
 
     # Life and death
 
     def say(self, message: bytes) -> None:
         if not self.gone:
-            self.write(protocol.frame(message))
+            self.write(self.encoding.frame(message))
+
+    def _say_unsubscribed(self, channel: str, code: int) -> None:
+        self.say(self.encoding.format.push(channel, "unsubscribe", Unsubscribed.of(code)))
+
+    def _ping(self) -> None:
+        if not self.gone:
+            self.write(self.encoding.ping)
+
+    def _is_good_until(self, claims: Claims) -> None:
+        self.claims = claims
+        if self._expiry_timer is not None:
+            self._expiry_timer.cancel()
+        left = self.lasts_s
+        if left is not None:
+            self._expiry_timer = self._loop.call_later(left + EXPIRED_FOR_S, self.hang_up, 3005)
+
+    @property
+    def lasts_s(self) -> int | None:
+        """Seconds for which its token is good, at least 1; None for ever."""
+        assert self.claims is not None, "asked only of a client that said who it is"
+        return max(1, round(self.claims.exp - time.time())) if self.claims.exp else None
 
     def hang_up(self, code: int) -> None:
         """Close with this code. Who waits for the client sees the disconnect."""
@@ -301,11 +380,11 @@ class Connection:
 
     def left(self) -> None:
         """The socket is gone: forget everything. May be said more than once."""
-        self.gone = self.behind = True
-        self.drained.set()
+        self.gone = True
+        self.pace.stop()
         self.pulse.stop()
-        if self._behind_timer is not None:
-            self._behind_timer.cancel()
+        if self._expiry_timer is not None:
+            self._expiry_timer.cancel()
         self._leave_all()
         self._drop_chores()
 
@@ -314,7 +393,7 @@ class Connection:
         for chore in self._chores:
             chore.cancel()
 
-    def _do(self, chore: Coroutine[Any, Any, None]) -> None:
+    def do(self, chore: Coroutine[Any, Any, None]) -> None:
         """Work that a push set off, beside the commands; where it fails the client starts over."""
         task = asyncio.create_task(chore)
         self._chores.add(task)

@@ -1,20 +1,16 @@
-"""The Centrifugal client protocol, JSON, as pure functions: bytes in, commands out; results in, bytes out.
+"""The Centrifugal client protocol: what is said, apart from how it is written down.
 
-A frame from a client holds one or more commands, one a line. What goes out is finished bytes: `reply`,
-`error`, `push`, and `frame`, which makes them a websocket frame that can be written to any number of
-transports.
+Commands and their results as Structs, the codes, the limits. channels/json_format.py and
+channels/protobuf_format.py read and write them; field names here are the protocol's own.
 
 Source: PROTOCOL.md sections 2 to 6 and 10.
 """
 
-from collections.abc import Iterable
 from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Raw
 
-from domain.streams import Entry
-
-PING: Final = b"{}"
 FRAME_BYTES_MAX: Final = 64 * 1024
 CHANNEL_BYTES_MAX: Final = 255
 CHANNELS_MAX: Final = 128
@@ -39,6 +35,7 @@ CLOSES: Final = {
     3000: "connection closed",
     3001: "shutdown",
     3004: "internal server error",
+    3005: "connection expired",
     3008: "slow",
     3010: "insufficient state",
     3012: "no pong",
@@ -66,6 +63,13 @@ class HangUp(Exception):
         self.code = code
 
 
+def comes_back(code: int) -> bool:
+    """Whether clients reconnect after this close code."""
+    return not (3500 <= code < 4000 or 4500 <= code < 5000)
+
+
+# What clients say
+
 # The JavaScript SDK counts in doubles, and Postgres in 64 bits: what lies beyond is a mistake.
 Offset = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
@@ -81,13 +85,17 @@ class Since(msgspec.Struct):
 class Subscribe(msgspec.Struct):
     """Follow a channel; with `recover`, from (epoch, offset) on.
 
-    `flag` bit 2: an error 112 instead of not recovered.
+    `flag` bit 2: an error 112 instead of not recovered. `delta` "fossil": differences where the channel
+    allows it. `tf` is a filter, of which we know only that there is one.
     """
 
     channel: str = ""
+    token: str = ""
     recover: bool = False
     epoch: str = ""
     offset: Offset = 0
+    delta: str = ""
+    tf: dict[str, Any] | None = None
     flag: int = 0
     type: int = 0
 
@@ -99,8 +107,15 @@ class Connect(msgspec.Struct):
     subs: dict[str, Subscribe] = {}
 
 
-class Unsubscribe(msgspec.Struct):
+class Channel(msgspec.Struct):
+    """What unsubscribe, presence and presence_stats ask with."""
+
     channel: str = ""
+
+
+class Publish(msgspec.Struct):
+    channel: str = ""
+    data: Raw = Raw(b"")
 
 
 class History(msgspec.Struct):
@@ -112,6 +127,23 @@ class History(msgspec.Struct):
     reverse: bool = False
 
 
+class Rpc(msgspec.Struct):
+    """`method` is a route, such as "PUT /api/inventory/item_…"; `data` see channels/rpc.py."""
+
+    method: str = ""
+    data: Raw = Raw(b"")
+
+
+class Refresh(msgspec.Struct):
+    token: str = ""
+
+
+class SubRefresh(msgspec.Struct):
+    channel: str = ""
+    token: str = ""
+    type: int = 0
+
+
 class Command(msgspec.Struct):
     """What a client asks; exactly one request is looked at, in this order. `{}` answers a ping."""
 
@@ -119,15 +151,15 @@ class Command(msgspec.Struct):
     connect: Connect | None = None
     ping: dict[str, Any] | None = None
     subscribe: Subscribe | None = None
-    unsubscribe: Unsubscribe | None = None
-    publish: dict[str, Any] | None = None
-    presence: dict[str, Any] | None = None
-    presence_stats: dict[str, Any] | None = None
+    unsubscribe: Channel | None = None
+    publish: Publish | None = None
+    presence: Channel | None = None
+    presence_stats: Channel | None = None
     history: History | None = None
-    rpc: dict[str, Any] | None = None
+    rpc: Rpc | None = None
     send: dict[str, Any] | None = None
-    refresh: dict[str, Any] | None = None
-    sub_refresh: dict[str, Any] | None = None
+    refresh: Refresh | None = None
+    sub_refresh: SubRefresh | None = None
 
     def request(self) -> tuple[str, Any] | None:
         """The name and body of what is asked, or None for a pong."""
@@ -139,11 +171,29 @@ class Command(msgspec.Struct):
 
 
 _REQUESTS = Command.__struct_fields__[1:]
-_decoder = msgspec.json.Decoder(Command)
 
 
-class Result(msgspec.Struct, omit_defaults=True):
-    """What a subscription answers with (PROTOCOL.md section 5, subscribe)."""
+# What the server says
+
+
+class ClientInfo(msgspec.Struct, omit_defaults=True):
+    """Somebody on a channel; `conn_info` is JSON."""
+
+    user: str
+    client: str
+    conn_info: Raw = Raw(b"")
+
+
+class Publication(msgspec.Struct, omit_defaults=True):
+    """One entry of a channel. `data` is JSON, or with `delta` the difference to the one before it."""
+
+    data: Raw
+    offset: int = 0
+    delta: bool = False
+
+
+class Subscribed(msgspec.Struct, omit_defaults=True):
+    """What a subscribe is answered with; `publications` are JSON texts of Publication."""
 
     recoverable: bool = False
     positioned: bool = False
@@ -151,106 +201,89 @@ class Result(msgspec.Struct, omit_defaults=True):
     offset: int = 0
     was_recovering: bool = False
     recovered: bool = False
-    publications: list[msgspec.Raw] = []
+    delta: bool = False
+    publications: list[Raw] = []
 
 
-class ConnectResult(msgspec.Struct):
-    """What `connect` answers with; `ping` in seconds."""
+class Connected(msgspec.Struct, omit_defaults=True):
+    """What `connect` answers with; `ping` and `ttl` in seconds.
+
+    `session` and `node` are for transports whose commands come by POST /emulation.
+    """
 
     client: str
     version: str
-    subs: dict[str, Result]
-    ping: int
-    pong: bool = True
+    subs: dict[str, Subscribed]
+    ping: int = 0
+    pong: bool = False
+    expires: bool = False
+    ttl: int = 0
+    session: str = ""
+    node: str = ""
 
 
-class HistoryResult(msgspec.Struct):
-    publications: list[msgspec.Raw]
+class Position(msgspec.Struct):
+    """What a history is answered with."""
+
+    publications: list[Raw]
     epoch: str
     offset: int
 
 
-def commands(data: bytes) -> list[Command]:
-    """The commands in one frame. Raises HangUp 3501 for anything that is not a list of commands."""
-    lines = data.removesuffix(b"\n").split(b"\n")
-    try:
-        return [_decoder.decode(line) for line in lines]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:
-        raise HangUp(3501) from malformed
+class Present(msgspec.Struct):
+    presence: dict[str, ClientInfo]
 
 
-def reply(command_id: int, name: str, result: Any = None) -> bytes:
-    """The answer to a command; the name stands there even where there is nothing to say."""
-    body = msgspec.json.encode(result) if result is not None else b"{}"
-    return b'{"id":%d,"%s":%s}' % (command_id, name.encode(), body)
+class PresenceStats(msgspec.Struct):
+    num_clients: int
+    num_users: int
 
 
-def error(command_id: int, code: int) -> bytes:
-    message, temporary = ERRORS[code]
-    body: dict[str, Any] = {"code": code, "message": message}
-    if temporary:
-        body["temporary"] = True
-    return reply(command_id, "error", body)
+class Answer(msgspec.Struct):
+    """What an rpc is answered with."""
+
+    data: Raw
 
 
-def publication(entry: Entry) -> bytes:
-    """An entry as a publication, for a reply; its data is forwarded as it was encoded."""
-    return b'{"data":%s,"offset":%d}' % (entry.data.encode(), entry.offset)
+class Refreshed(msgspec.Struct, omit_defaults=True):
+    client: str
+    version: str
+    expires: bool = False
+    ttl: int = 0
 
 
-def push(channel: str, pub: bytes) -> bytes:
-    """A publication on its way to whoever follows the channel.
+class Error(msgspec.Struct, omit_defaults=True):
+    code: int
+    message: str
+    temporary: bool = False
 
-    Channel names hold nothing that JSON escapes.
-    """
-    return b'{"push":{"channel":"%s","pub":%s}}' % (channel.encode(), pub)
-
-
-def publication_of(channel: str, pushed: bytes) -> bytes:
-    """The publication inside a push made by `push`."""
-    return pushed[len(channel) + 28 : -2]
+    @classmethod
+    def of(cls, code: int) -> "Error":
+        return cls(code, *ERRORS[code])
 
 
-def push_unsubscribe(channel: str, code: int) -> bytes:
-    body = {"push": {"channel": channel, "unsubscribe": {"code": code, "reason": UNSUBSCRIBED[code]}}}
-    return msgspec.json.encode(body)
+class Info(msgspec.Struct):
+    """Who came (`join`) or went (`leave`)."""
+
+    info: ClientInfo
 
 
-def push_subscribe(channel: str, result: Result) -> bytes:
-    """A server-side subscription that begins after connect."""
-    return msgspec.json.encode({"push": {"channel": channel, "subscribe": result}})
+class Unsubscribed(msgspec.Struct):
+    code: int
+    reason: str
+
+    @classmethod
+    def of(cls, code: int) -> "Unsubscribed":
+        return cls(code, UNSUBSCRIBED[code])
 
 
-def frame(payload: bytes) -> bytes:
-    """One unmasked text frame as a server sends it (RFC 6455 section 5.2)."""
-    size = len(payload)
-    if size < 126:
-        return b"\x81%c%b" % (size, payload)
-    if size < 65536:
-        return b"\x81\x7e%b%b" % (size.to_bytes(2, "big"), payload)
-    return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), payload)
+class Disconnected(msgspec.Struct):
+    """The last push on transports that have no close frame."""
 
+    code: int
+    reason: str
+    reconnect: bool
 
-def payload(framed: bytes) -> bytes:
-    """The payload of a frame made by `frame`."""
-    length = framed[1]
-    return framed[2 if length < 126 else 4 if length == 126 else 10 :]
-
-
-def frames(messages: Iterable[bytes]) -> list[tuple[bytes, int]]:
-    """The messages in as few frames as hold them, in order, each with the number of messages in it.
-
-    A frame passes FRAME_BYTES_MAX only where a single message does.
-    """
-    framed: list[tuple[bytes, int]] = []
-    batch: list[bytes] = []
-    size = 0
-    for message in messages:
-        if batch and size + len(message) >= FRAME_BYTES_MAX:
-            framed.append((frame(b"\n".join(batch)), len(batch)))
-            batch, size = [], 0
-        batch.append(message)
-        size += len(message) + 1
-    if batch:
-        framed.append((frame(b"\n".join(batch)), len(batch)))
-    return framed
+    @classmethod
+    def of(cls, code: int) -> "Disconnected":
+        return cls(code, CLOSES[code], comes_back(code))

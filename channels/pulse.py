@@ -5,7 +5,6 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-from channels import protocol
 from channels.protocol import HangUp
 
 HELLO_WITHIN_S: Final = 10.0
@@ -16,13 +15,13 @@ PONG_WITHIN_S: Final = 8.0
 class Pulse:
     """One timer at a time.
 
-    `say` sends a message, `hang_up` closes, `busy` tells that a command is under way.
+    `ping` sends one, `hang_up` closes, `busy` tells that a command is under way.
     """
 
     def __init__(
-        self, say: Callable[[bytes], None], hang_up: Callable[[int], None], busy: Callable[[], bool]
+        self, ping: Callable[[], None], hang_up: Callable[[int], None], busy: Callable[[], bool]
     ) -> None:
-        self._say = say
+        self._send_ping = ping
         self._hang_up = hang_up
         self._busy = busy
         self._said_hello = False
@@ -50,12 +49,17 @@ class Pulse:
         self._awaits_pong = False
         self._in(PING_EVERY_S, self._ping)
 
+    def ponged(self) -> None:
+        """It has answered a ping of the transport's own; there, an answer to none is no mistake."""
+        if self._awaits_pong:
+            self.pong()
+
     def stop(self) -> None:
         self._timer.cancel()
 
     def _ping(self) -> None:
         self._awaits_pong = True
-        self._say(protocol.PING)
+        self._send_ping()
         self._in(PONG_WITHIN_S, self._no_pong)
 
     def _no_pong(self) -> None:

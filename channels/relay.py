@@ -12,16 +12,19 @@ Promises
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from channels import protocol
+from channels import json_format
 from channels.bus import Bus, Listener
+from channels.coalesce import Coalesced
 from channels.hub import RING_ENTRIES, Feed, Hub
+from channels.presence import Presence
 from channels.protocol import Since
 from channels.wire import HIGH_WATER_BYTES
 from domain import db, streams
+from domain.channels import Kind
 from domain.streams import Entry, Head
 
 log = logging.getLogger("maycole.relay")
@@ -35,19 +38,26 @@ RECOVERED_MAX: Final = 300
 
 
 class Relay:
-    """The live channels of this process: `following(channel)` opens one, the rest keeps them true."""
+    """The live channels of this process: `following(channel, …)` opens some, the rest keeps them true.
 
-    def __init__(self, redis_url: str) -> None:
+    `kind_of` tells what holds for a channel; it is asked for channels only that the gate let pass.
+    """
+
+    def __init__(self, redis_url: str, kind_of: Callable[[str], Kind]) -> None:
         self.hub = Hub(need=self._need, overheard="user")
+        self.on_uplink: Callable[[bytes], None] = lambda body: None
+        self._kind_of = kind_of
         self.bus = Bus(
             redis_url,
             Listener(
                 on_publication=self.hub.deliver,
+                on_push=self._pushed,
                 on_head=lambda head: self.hub.top(head.channel, head.epoch, head.offset),
                 on_link=self._link,
             ),
         )
-        self._opening: dict[str, asyncio.Task[Feed]] = {}
+        self.presence = Presence(self.bus)
+        self._opening = Coalesced(self._open)
         self._deepening: dict[Feed, asyncio.Task[None]] = {}
         self._chores: set[asyncio.Task[None]] = set()
         self._wanted: set[str] = set()
@@ -60,24 +70,26 @@ class Relay:
         self.bus.announce(entries)
 
     @asynccontextmanager
-    async def following(self, channel: str) -> AsyncIterator[Feed]:
-        """The channel's feed, which stays open at least until the block ends.
+    async def following(self, *channels: str) -> AsyncIterator[list[Feed]]:
+        """The channels' feeds, which stay open at least until the block ends.
 
         Raises what the database raises.
         """
-        feed = self.hub.feeds.get(channel)
-        if feed is None:
-            opening = self._opening.get(channel)
-            if opening is None:
-                opening = self._opening[channel] = asyncio.create_task(self._open(channel))
-            # Shielded: many may wait for the same opening, and one of them going away is no reason to stop.
-            feed = await asyncio.shield(opening)
-        feed.pins += 1
+        feeds: list[Feed] = []
         try:
-            yield feed
+            for feed in await asyncio.gather(*map(self._opened, channels)):
+                feed.pins += 1
+                feeds.append(feed)
+            yield feeds
         finally:
-            feed.pins -= 1
-            self.let_go(feed)
+            for feed in feeds:
+                feed.pins -= 1
+                self.let_go(feed)
+
+    async def _opened(self, channel: str) -> Feed:
+        feed = self.hub.feeds.get(channel) or await self._opening.ask(channel)
+        assert feed is not None, "_open leaves no channel out"
+        return feed
 
     def let_go(self, feed: Feed) -> None:
         """Close the feed in a while if nobody uses it then: who reconnects finds the ring still there."""
@@ -87,20 +99,35 @@ class Relay:
         if feed.idle:
             feed.closing = asyncio.get_running_loop().call_later(LINGER_S, self._close_if_idle, feed)
 
-    async def missed(self, feed: Feed, since: Since, *, bytes_max: int) -> list[bytes] | None:
-        """All pushes after a position, up to `feed.last` as it is on return.
-
-        None where that cannot be told, or is more than RECOVERED_MAX or `bytes_max`.
-        """
+    async def prepare(self, feed: Feed, since: Since) -> None:
+        """Bring into the feed's ring what it takes to answer `recent`, as far as it holds."""
+        if feed.kind.kept == "nothing":
+            return
         if since.offset > feed.last or (since.epoch and since.epoch != feed.epoch):
             # Somebody knows of more than this process does: ask the log.
             await self._catch_up({feed.channel})
-        if feed.recent(since.offset) is None and 0 < feed.last - since.offset <= RECOVERED_MAX:
+        wanted = feed.last - 1 if feed.kind.kept == "newest" else since.offset
+        if feed.recent(wanted) is None and 0 < feed.last - wanted <= RECOVERED_MAX:
             await self._deepen(feed)
+
+    def recent(self, feed: Feed, since: Since, *, bytes_max: int) -> list[bytes] | None:
+        """All pushes after a position, up to `feed.last`; where only the newest counts, that one.
+
+        None where that cannot be told, or is more than RECOVERED_MAX or `bytes_max`.
+        """
+        if feed.kind.kept == "nothing":
+            return None
+        if feed.kind.kept == "newest":
+            is_level = (since.epoch, since.offset) == (feed.epoch, feed.last)
+            return [] if is_level else (feed.recent(feed.last - 1) if feed.last else None)
         if since.epoch and since.epoch != feed.epoch:
             return None
         pushes = feed.recent(since.offset)
-        if pushes is None or len(pushes) > RECOVERED_MAX or sum(map(len, pushes)) > bytes_max:
+        if (
+            pushes is None
+            or len(pushes) > (feed.kind.size or RECOVERED_MAX)
+            or sum(map(len, pushes)) > bytes_max
+        ):
             return None
         return pushes
 
@@ -109,6 +136,8 @@ class Relay:
 
         What the ring has comes from there; what lies before it is read for this one caller, who is behind.
         """
+        if feed.kind.kept == "newest":
+            return feed.recent(feed.last - 1)
         recent = feed.recent(offset)
         if recent is not None:
             return recent[:limit]
@@ -146,22 +175,27 @@ class Relay:
                 self._need(*wanted)
                 await asyncio.sleep(POLL_S)
 
-    async def _open(self, channel: str) -> Feed:
+    async def _open(self, channels: Collection[str]) -> dict[str, Feed]:
+        """Feeds for these channels, with one word to Redis and one query however many there are."""
+        # In this order: what is published after the heads were read is heard, what came before is in them.
+        heard = await self.bus.subscribe(*channels)
+        kinds = {channel: self._kind_of(channel) for channel in channels}
+        kept = [channel for channel, kind in kinds.items() if kind.kept != "nothing"]
         try:
-            # In this order: what is published after the head was read is heard, what came before is in it.
-            heard = await self.bus.subscribe(channel)
-            head = await streams.open_head(channel)
+            heads = {head.channel: head for head in await streams.open_heads(kept)}
         except BaseException:
-            await self.bus.unsubscribe(channel)
+            await self.bus.unsubscribe(*(channel for channel in channels if channel not in self.hub.feeds))
             raise
-        finally:
-            del self._opening[channel]
-        feed = self.hub.open(channel, head.epoch, head.offset)
+        feeds: dict[str, Feed] = {}
+        for channel, kind in kinds.items():
+            head = heads.get(channel) or Head(channel, "", 0)
+            known = self.hub.feeds.get(channel)
+            feeds[channel] = known or self.hub.open(channel, kind, head.epoch, head.offset)
+            # Whoever asked may be gone by now.
+            self.let_go(feeds[channel])
         if not heard:
-            self._need(channel)
-        # Whoever asked may be gone by now.
-        self.let_go(feed)
-        return feed
+            self._need(*channels)
+        return feeds
 
     def _close_if_idle(self, feed: Feed) -> None:
         feed.closing = None
@@ -175,9 +209,23 @@ class Relay:
         self._wanted.update(channels)
         self._wake.set()
 
+    def _pushed(self, channel: str, body: bytes) -> None:
+        if channel.startswith("node:"):
+            self.on_uplink(body)
+        elif json_format.is_push(channel, body):
+            self.hub.pass_on(channel, body)
+        else:
+            log.warning("cannot read what is pushed on %s: %r", channel, body[:100])
+
     def _link(self, up: bool) -> None:
         self._polling = not up
         self._need(*self.hub.feeds)
+        if up:
+            self.presence.refresh()
+        for feed in list(self.hub.feeds.values()) if up else ():
+            if feed.kind.kept == "nothing":
+                # What was missed is nowhere to be found: whoever follows is to look again.
+                self.hub.restart(feed.channel, "", 0)
 
     async def _deepen(self, feed: Feed) -> None:
         """Read what the ring has not got, as far as it holds, once for everyone who waits for it."""
@@ -202,7 +250,7 @@ class Relay:
     async def _catch_up(self, channels: set[str]) -> None:
         """Bring these feeds up to their heads: one query for the heads, one read for each that is behind."""
         async with self._catching_up:
-            names = [channel for channel in channels if channel in self.hub.feeds]
+            names = [channel for channel in channels if self._is_kept(channel)]
             heads = await streams.heads(names) if names else []
             behind = [head for head in heads if self._is_behind(head)]
             for start in range(0, len(behind), AT_ONCE):
@@ -210,6 +258,10 @@ class Relay:
                 for outcome in await asyncio.gather(*reads, return_exceptions=True):
                     if outcome is not None:
                         raise outcome
+
+    def _is_kept(self, channel: str) -> bool:
+        feed = self.hub.feeds.get(channel)
+        return feed is not None and feed.kind.kept != "nothing"
 
     def _is_behind(self, head: Head) -> bool:
         feed = self.hub.feeds.get(head.channel)
@@ -220,15 +272,24 @@ class Relay:
         while self._is_behind(head):
             feed = self.hub.feeds[head.channel]
             entries: list[Entry] = []
+            if feed.kind.kept == "newest":
+                await self._skip_ahead(feed, head)
+                return
             if feed.epoch == head.epoch:
                 entries = await streams.read(feed.channel, feed.last, limit=CHUNK, until=head.offset)
             if (not entries or not self.hub.fill(head.channel, entries)) and self._is_behind(head):
                 log.warning("the stream of %s cannot be continued at %d", head.channel, feed.last)
                 self.hub.restart(head.channel, head.epoch, head.offset)
 
+    async def _skip_ahead(self, feed: Feed, head: Head) -> None:
+        if feed.epoch != head.epoch:
+            self.hub.restart(feed.channel, head.epoch, head.offset)
+        for entry in await streams.read_back(feed.channel, None, limit=1):
+            self.hub.skip_to(feed.channel, entry)
+
 
 def _dense(entries: Sequence[Entry], first: int) -> list[bytes]:
     """The entries as pushes, if they are first, first + 1, …; else none."""
     if [entry.offset for entry in entries] != list(range(first, first + len(entries))):
         return []
-    return [protocol.push(entry.channel, protocol.publication(entry)) for entry in entries]
+    return [json_format.published(entry.channel, json_format.publication(entry)) for entry in entries]

@@ -1,20 +1,22 @@
 """A subscription: one channel that one client follows, and what a subscribe is answered with."""
 
-import msgspec
-
-from channels import protocol
+from channels.encoding import Encoding
 from channels.hub import Feed
-from channels.protocol import Result, Since
+from channels.protocol import Since, Subscribed
 
 
 class Subscription:
-    """`served` is where the client stands while it is out of the feed; None while the feed serves it."""
+    """`served` is where the client stands while it is out of the feed; None while the feed serves it.
 
-    __slots__ = ("by_server", "epoch", "feed", "served")
+    `encoding` is how the client reads the channel when it is let in.
+    """
 
-    def __init__(self, feed: Feed, *, by_server: bool) -> None:
+    __slots__ = ("by_server", "encoding", "epoch", "feed", "served")
+
+    def __init__(self, feed: Feed, encoding: Encoding, *, by_server: bool) -> None:
         self.feed = feed
         self.epoch = feed.epoch
+        self.encoding = encoding
         self.by_server = by_server
         self.served: int | None = None
 
@@ -30,20 +32,21 @@ class Subscription:
             self.feed.pins -= 1
 
 
-def result(feed: Feed, since: Since | None, missed: list[bytes] | None) -> Result:
+def subscribed(feed: Feed, since: Since | None, missed: list[bytes] | None, encoding: Encoding) -> Subscribed:
     """Where the client is let in, with what it missed; or that what it missed cannot be told."""
-    answer = Result(
-        recoverable=True,
-        positioned=True,
+    is_kept = feed.kind.kept != "nothing"
+    answer = Subscribed(
+        recoverable=is_kept,
+        positioned=is_kept,
         epoch=feed.epoch,
         offset=feed.last,
         was_recovering=since is not None,
+        delta=encoding.is_delta,
     )
     if since is not None and missed is not None:
         answer.recovered = True
-        # SDKs count up from where they were while they deliver.
-        answer.offset = since.offset
-        answer.publications = [
-            msgspec.Raw(protocol.publication_of(feed.channel, pushed)) for pushed in missed
-        ]
+        answer.publications = encoding.publications(feed.channel, missed)
+        if feed.kind.kept == "all":
+            # SDKs count up from where they were while they deliver.
+            answer.offset = since.offset
     return answer

@@ -10,9 +10,8 @@ from collections.abc import Collection
 from typing import Final
 
 from channels.connection import Connection
+from channels.gate import Gate
 from domain import db
-from domain.auth import service as auth
-from domain.teams import policy
 
 log = logging.getLogger("maycole.watchman")
 
@@ -22,8 +21,9 @@ ROUND_EVERY_S: Final = 25.0
 class Watchman:
     """Walks the open connections of this process, in two queries a round however many there are."""
 
-    def __init__(self, connections: Collection[Connection]) -> None:
+    def __init__(self, connections: Collection[Connection], gate: Gate) -> None:
         self._connections = connections
+        self._gate = gate
 
     async def run(self) -> None:
         """Make rounds until cancelled."""
@@ -35,13 +35,13 @@ class Watchman:
                 log.warning("cannot check open sockets: %s: %s", type(error).__name__, error)
 
     async def make_round(self) -> None:
-        known = {connection: connection.identity for connection in self._connections if connection.identity}
-        over = await auth.over(sorted({identity.session_id for identity in known.values()}))
-        roles = await policy.roles_of(sorted({identity.user_id for identity in known.values()}))
-        for connection, identity in known.items():
-            if connection.gone or connection.identity is not identity:
-                continue  # it went, or failed to connect, while we asked
-            if identity.session_id in over:
+        known = {connection: connection.claims for connection in self._connections if connection.claims}
+        sessions = {claims.sid: claims.sub for claims in known.values()}
+        rights = await self._gate.rights_of(sessions)
+        for connection, claims in known.items():
+            if connection.gone or connection.claims is not claims:
+                continue  # it went, or came with another token, while we asked
+            if claims.sid not in rights:
                 connection.hang_up(3500)
             else:
-                connection.check(roles[identity.user_id])
+                connection.check(rights[claims.sid])

@@ -1,8 +1,8 @@
 """The wire: how finished frames leave, straight to the socket's transport where the server lets us.
 
 `LiveProtocol` is uvicorn's wsproto engine with one addition: it puts itself into the ASGI scope, and the
-endpoint writes prepared frames to its transport, past the per-message encoding. Under another server
-`SendWire` does the same through ASGI `send`, slower.
+endpoint writes prepared frames to its transport, past the per-message encoding. Under another server, and for
+transports that are not websockets, see channels/send_wire.py.
 
 wsproto is the engine because it passes all of Autobahn's cases with clean logs; uvicorn's other two do not.
 """
@@ -30,6 +30,9 @@ class Watcher(Protocol):
 
     def resumed(self) -> None:
         """What was waiting has drained."""
+
+    def ponged(self) -> None:
+        """The client answered a ping of the transport's own."""
 
     def left(self) -> None:
         """The socket is gone."""
@@ -107,6 +110,10 @@ class LiveProtocol(WSProtocol):
         if self.writable.is_set():
             super().handle_ping(event)
 
+    def handle_pong(self, event: wsproto.events.Pong) -> None:
+        if self.watcher is not None:
+            self.watcher.ponged()
+
     def shutdown(self) -> None:
         """The server stops: say so in a way after which clients come back."""
         if self.transport.is_closing():
@@ -137,58 +144,3 @@ class LiveProtocol(WSProtocol):
     def _end_soon(self) -> None:
         if self._abort is None:
             self._abort = self.loop.call_later(LAST_WORD_WITHIN_S, self.transport.abort)
-
-
-class SendWire:
-    """A wire over ASGI `send`, for servers other than ours: a queue, and a task that empties it in order."""
-
-    def __init__(self, send: Callable[[Any], Any]) -> None:
-        self.watcher: Watcher | None = None
-        self.write = self._write
-        self._send = send
-        self._waiting: asyncio.Queue[bytes] = asyncio.Queue()
-        self._bytes = 0
-        self._is_paused = False
-        self._hung_up = False
-        self._sending = asyncio.create_task(self._empty())
-
-    def buffered(self) -> int:
-        return self._bytes
-
-    def hang_up(self, code: int) -> None:
-        """What waits is not flushed: the close overtakes it."""
-        self._hung_up = True
-        self._sending.cancel()
-        reason = protocol.CLOSES[code]
-        last_word = self._send({"type": "websocket.close", "code": code, "reason": reason})
-        self._sending = asyncio.create_task(_within(LAST_WORD_WITHIN_S, last_word))
-
-    async def ended(self) -> None:
-        """Wait for the last word to be said, if there is one; give up the rest."""
-        if self._hung_up:
-            await asyncio.wait({self._sending}, timeout=LAST_WORD_WITHIN_S)
-        self._sending.cancel()
-        await asyncio.gather(self._sending, return_exceptions=True)
-
-    def _write(self, frame: bytes) -> None:
-        self._bytes += len(frame)
-        self._waiting.put_nowait(frame)
-        if self._bytes > HIGH_WATER_BYTES and not self._is_paused:
-            self._is_paused = True
-            if self.watcher is not None:
-                self.watcher.paused()
-
-    async def _empty(self) -> None:
-        while True:
-            frame = await self._waiting.get()
-            await self._send({"type": "websocket.send", "text": protocol.payload(frame).decode()})
-            self._bytes -= len(frame)
-            if self._is_paused and self._bytes <= HIGH_WATER_BYTES // 4:
-                self._is_paused = False
-                if self.watcher is not None:
-                    self.watcher.resumed()
-
-
-async def _within(seconds: float, sending: Any) -> None:
-    async with asyncio.timeout(seconds):
-        await sending

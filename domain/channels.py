@@ -3,7 +3,7 @@
 Source: API.md, "Live channels". A kind joins this table together with the slice that speaks on it.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -15,12 +15,19 @@ class Kind(msgspec.Struct, frozen=True):
 
     `permission` None means that being the owner (a user) or a member (of the team) is enough.
     `joined_by_server` channels are joined for every connection at connect and cannot be asked for.
+    `kept`: "all" is a stream that can be recovered from (or its newest `size` entries), "newest" one where
+    only the latest entry counts, "nothing" what is heard by those who are there. With `presence` a channel
+    tells who follows it, with `delta` its entries can be had as differences.
     """
 
     name: str
     owner: str
     permission: str | None = None
     joined_by_server: bool = False
+    kept: Literal["all", "newest", "nothing"] = "all"
+    size: int | None = None
+    presence: bool = False
+    delta: bool = False
 
 
 KINDS: Final = {
@@ -31,6 +38,7 @@ KINDS: Final = {
         Kind("team", owner="team", joined_by_server=True),
         Kind("inventory", owner="team", permission="inventory:read"),
         Kind("audit", owner="team", permission="audit:read"),
+        Kind("presence", owner="team", kept="nothing", presence=True),
     )
 }
 

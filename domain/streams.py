@@ -151,17 +151,25 @@ async def heads(channels: Sequence[str]) -> list[Head]:
     return [db.as_struct(Head, row) for row in rows]
 
 
-async def open_head(channel: str) -> Head:
-    """Where the channel stands; makes its head (offset 0) if it never had one. Not inside a snapshot."""
-    found = await heads([channel])
-    if found:
-        return found[0]
+async def open_heads(channels: Sequence[str]) -> list[Head]:
+    """Where these channels stand; those that never had a head get one (offset 0). Not inside a snapshot."""
+    found = await heads(channels) if channels else []
+    known = {head.channel for head in found}
+    missing = sorted(set(channels) - known)
+    if not missing:
+        return found
     await db.execute(
-        "INSERT INTO stream_heads (channel, epoch, top) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING",
-        channel,
+        """INSERT INTO stream_heads (channel, epoch, top)
+           SELECT channel, $2, 0 FROM unnest($1::text[]) AS t (channel) ON CONFLICT DO NOTHING""",
+        missing,
         secrets.token_urlsafe(6),
     )
-    return (await heads([channel]))[0]
+    return found + await heads(missing)
+
+
+async def open_head(channel: str) -> Head:
+    """Where one channel stands, likewise."""
+    return (await open_heads([channel]))[0]
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from app.embedded import Embedded
 from app.main import create_app
 from app.migrate import migrate
 from app.server import Server, address, listening
-from channels.endpoint import Live
+from channels.live import Live
 from tests.factories import Api
 from tests.listener import Listeners
 

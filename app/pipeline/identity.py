@@ -8,8 +8,10 @@ from typing import Any
 from litestar import Request
 
 from app.pipeline.request_id import request_id
+from channels import rpc
 from domain.actor import Actor
 from domain.auth import service as auth
+from domain.auth.tokens import Claims
 from domain.errors import Unauthenticated
 
 USER_AGENT_MAX = 400
@@ -41,10 +43,7 @@ async def provide_caller(request: Request[Any, Any, Any]) -> Actor:
 
 
 async def _caller(request: Request[Any, Any, Any]) -> Actor:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise Unauthenticated("Send `Authorization: Bearer <access token>`.", code="no_token")
-    identity = await auth.identify(token.strip())
+    identity = await auth.identify(_claims(request))
     nobody = await provide_actor(request)
     return Actor(
         user_id=identity.user_id,
@@ -55,3 +54,15 @@ async def _caller(request: Request[Any, Any, Any]) -> Actor:
         user_agent=nobody.user_agent,
         request_id=nobody.request_id,
     )
+
+
+def _claims(request: Request[Any, Any, Any]) -> Claims:
+    """What the token says; a request that came by rpc was introduced by its connection, which had one."""
+    extensions: dict[str, Any] = request.scope.get("extensions") or {}
+    introduced: Claims | None = extensions.get(rpc.CLAIMS)
+    if introduced is not None:
+        return introduced
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated("Send `Authorization: Bearer <access token>`.", code="no_token")
+    return auth.claims(token.strip())

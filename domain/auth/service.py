@@ -6,6 +6,8 @@ Rules   a refresh token is good once, a used one ends its session; a revoked ses
         from that commit on.
 """
 
+from collections.abc import Collection
+
 import asyncpg
 import msgspec
 
@@ -23,6 +25,7 @@ from domain.auth.model import (
     SignedIn,
 )
 from domain.auth.tables import UserSessions
+from domain.auth.tokens import Claims
 from domain.clock import now
 from domain.errors import Unauthenticated
 from domain.record import record
@@ -38,6 +41,7 @@ class Identity(msgspec.Struct, frozen=True):
     session_id: str
     personal_team_id: str
     is_staff: bool
+    name: str
 
 
 async def register(actor: Actor, new: Registration) -> SignedIn:
@@ -113,32 +117,32 @@ async def logout(actor: Actor) -> None:
         await _revoke(actor, "logout")
 
 
-async def identify(token: str) -> Identity:
-    """Whom an access token stands for now. Raises Unauthenticated, also for a session that is over."""
-    claims = tokens.verify(token)
-    row = await db.fetchrow(
-        """SELECT u.id AS user_id, s.id AS session_id, u.personal_team_id, u.is_staff
-           FROM user_sessions s JOIN users u ON u.id = s.user_id
-           WHERE s.id = $1 AND s.user_id = $2 AND s.revoked_at IS NULL AND s.expires_at > $3
-             AND u.disabled_at IS NULL""",
-        claims.sid,
-        claims.sub,
-        now(),
-    )
-    if row is None:
+def claims(token: str) -> Claims:
+    """What a good access token says; whether its session still holds is for `identities` to tell.
+
+    Raises Unauthenticated.
+    """
+    return tokens.verify(token)
+
+
+async def identify(said: Claims) -> Identity:
+    """Whom a verified token stands for now. Raises Unauthenticated where its session is over."""
+    identity = (await identities([said.sid])).get(said.sid)
+    if identity is None or identity.user_id != said.sub:
         raise Unauthenticated("This session is over: sign in again.", code="session_over")
-    return db.as_struct(Identity, row)
+    return identity
 
 
-async def over(session_ids: list[str]) -> set[str]:
-    """Which of these sessions are no longer good, in one query for any number of them."""
-    good = await db.fetch(
-        """SELECT s.id FROM user_sessions s JOIN users u ON u.id = s.user_id
+async def identities(session_ids: Collection[str]) -> dict[str, Identity]:
+    """Whom these sessions stand for now, in one query; those that are over are absent."""
+    rows = await db.fetch(
+        """SELECT u.id AS user_id, s.id AS session_id, u.personal_team_id, u.is_staff, u.name
+           FROM user_sessions s JOIN users u ON u.id = s.user_id
            WHERE s.id = ANY($1) AND s.revoked_at IS NULL AND s.expires_at > $2 AND u.disabled_at IS NULL""",
-        session_ids,
+        list(session_ids),
         now(),
     )
-    return set(session_ids) - {row["id"] for row in good}
+    return {row["session_id"]: db.as_struct(Identity, row) for row in rows}
 
 
 async def _start_session(actor: Actor, user: User) -> SignedIn:

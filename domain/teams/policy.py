@@ -6,7 +6,7 @@ told Forbidden. REST verbs and the websocket gate ask the same functions.
 Source: API.md, "Roles".
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta
@@ -79,7 +79,7 @@ async def require(actor: Actor, team_id: str, permission: str, *, of: str = "tea
     return role
 
 
-async def roles_of(user_ids: Sequence[str]) -> dict[str, dict[str, Role]]:
+async def roles_of(user_ids: Collection[str]) -> dict[str, dict[str, Role]]:
     """For each of these users, the role in every team they are in: `{user: {team: role}}`, in one query."""
     rows = await db.fetch(
         """SELECT m.user_id, m.team_id, m.role FROM team_members m JOIN teams t ON t.id = m.team_id

@@ -14,14 +14,14 @@ from typing import Any, Final
 import msgspec
 import uvloop
 
-from channels import protocol
+from channels.encoding import websocket_frame
 from tests.bench.harness import LINE_BYTES_MAX
 
 UPGRADED: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=\r\n\r\n"
 )
-ANSWERS: Final = protocol.frame(b'{"id":1,"connect":{}}\n{"id":2,"subscribe":{}}')
+ANSWERS: Final = websocket_frame(b'{"id":1,"connect":{}}\n{"id":2,"subscribe":{}}')
 
 
 class Peer(asyncio.Protocol):

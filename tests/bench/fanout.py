@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
-from channels import protocol
+from channels import json_format
 from channels.bus import Bus, Listener
+from channels.encoding import websocket_frame
 from domain import channels, db, ids, streams
 from domain.streams import Draft, Entry
 from tests.bench.harness import Broken, Figure, Process, Product, module, product, running, table
@@ -158,7 +159,12 @@ async def _clients(url: str, channel: str, token: str) -> AsyncIterator[tuple[Pr
 @contextlib.asynccontextmanager
 async def _publishing(served: Product) -> AsyncIterator[Callable[[list[Entry]], None]]:
     """What announces entries through Redis, as a process of the product does after each commit."""
-    deaf = Listener(on_publication=lambda *_: None, on_head=lambda _: None, on_link=lambda _: None)
+    deaf = Listener(
+        on_publication=lambda *_: None,
+        on_push=lambda *_: None,
+        on_head=lambda _: None,
+        on_link=lambda _: None,
+    )
     bus = Bus(served.redis_url, deaf)
     await db.open_pool(served.database_url, size=2)
     sending = asyncio.create_task(bus.run_publisher())
@@ -187,4 +193,4 @@ def _frame(channel: str, offset: int) -> bytes:
     """What the product would write for one entry at this offset."""
     draft = _draft(channel)
     entry = Entry(channel, "", offset, draft.id, draft.type, draft.data)
-    return protocol.frame(protocol.push(channel, protocol.publication(entry)))
+    return websocket_frame(json_format.published(channel, json_format.publication(entry)))

@@ -8,7 +8,7 @@ import redis.asyncio
 
 from app.config import Config
 from channels.bus import Bus, Listener
-from channels.endpoint import Live
+from channels.live import Live
 from domain.streams import Entry, Head
 from tests.channels.conftest import Stream
 from tests.raw import raw
@@ -65,7 +65,9 @@ async def test_a_forged_entry_ahead_of_its_time_is_not_shown(
 async def test_what_is_announced_is_heard_and_the_link_is_said_to_be_up_first(config: Config) -> None:
     heard: list[Head] = []
     up: list[bool] = []
-    listener = Listener(on_publication=lambda *what: None, on_head=heard.append, on_link=up.append)
+    listener = Listener(
+        on_publication=lambda *what: None, on_push=lambda *what: None, on_head=heard.append, on_link=up.append
+    )
     bus = Bus(config.redis_url or "", listener)
     tasks = [asyncio.create_task(bus.run_reader()), asyncio.create_task(bus.run_publisher())]
     try:
@@ -84,7 +86,12 @@ async def test_what_is_announced_is_heard_and_the_link_is_said_to_be_up_first(co
 
 
 async def test_what_does_not_fit_the_outbox_is_given_up_and_counted() -> None:
-    listener = Listener(on_publication=lambda *what: None, on_head=lambda head: None, on_link=lambda up: None)
+    listener = Listener(
+        on_publication=lambda *what: None,
+        on_push=lambda *what: None,
+        on_head=lambda head: None,
+        on_link=lambda up: None,
+    )
     bus = Bus("redis://127.0.0.1:1", listener)
     entry = Entry("channel", "epoch", 1, "evt", "test", "{}")
     bus.announce([entry] * 10_005)

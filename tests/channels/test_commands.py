@@ -112,9 +112,7 @@ async def test_what_breaks_the_protocol_after_connecting_ends_the_connection(
         assert await client.closed() == code
 
 
-@pytest.mark.parametrize(
-    "request_", ["publish", "presence", "presence_stats", "rpc", "ping", "refresh", "sub_refresh", "send"]
-)
+@pytest.mark.parametrize("request_", ["presence", "presence_stats", "ping", "sub_refresh", "send"])
 async def test_what_is_not_offered_is_answered_with_not_available(api: Api, url: str, request_: str) -> None:
     ann = await api.person("Ann")
     async with raw(url, token=ann.token) as client:

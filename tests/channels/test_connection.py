@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
-from channels import protocol
+from channels import json_format, protocol
 from channels.connection import Connection
-from channels.protocol import Result
+from channels.emulation import Emulation
+from channels.encoding import WEBSOCKET_JSON, websocket_payload
+from channels.gate import Gate
+from channels.live import Live
+from channels.protocol import Subscribe, Subscribed
 from channels.relay import Relay
 from channels.wire import Watcher
 from domain import channels, streams
-from domain.auth import service as auth
 from tests.channels.conftest import Stream
 from tests.factories import Api
 
@@ -27,7 +30,7 @@ class Pipe:
         self.on_write: Callable[[], None] = lambda: None
 
     def write(self, frame: bytes) -> None:
-        self.written += protocol.payload(frame).split(b"\n")
+        self.written += websocket_payload(frame).split(b"\n")
         self.on_write()
 
     def buffered(self) -> int:
@@ -45,7 +48,7 @@ class Pipe:
 @pytest.fixture
 async def relay(url: str) -> AsyncIterator[Relay]:
     """A relay without a bus: what is to be known is asked of the log."""
-    relay = Relay("redis://127.0.0.1:1")
+    relay = Relay("redis://127.0.0.1:1", Gate().kind_of)
     running = asyncio.create_task(relay.run())
     yield relay
     running.cancel()
@@ -53,8 +56,9 @@ async def relay(url: str) -> AsyncIterator[Relay]:
 
 async def _connected(relay: Relay, token: str) -> tuple[Connection, Pipe]:
     pipe = Pipe()
-    connection = Connection(pipe, relay)
-    await connection.welcome(await auth.identify(token), {}, lambda results: b"{}")
+    live = Live(relay, Gate(), None, Emulation(relay), ())
+    connection = Connection(pipe, WEBSOCKET_JSON, live, {})
+    await connection.welcome(token, {}, lambda results: b"{}")
     return connection, pipe
 
 
@@ -64,7 +68,11 @@ async def _until(condition: Callable[[], Any]) -> None:
             await asyncio.sleep(0.01)
 
 
-def _reply(result: Result) -> bytes:
+async def _subscribe(connection: Connection, channel: str) -> None:
+    await connection.subscribe(Subscribe(channel=channel), _reply, soon=[])
+
+
+def _reply(result: Subscribed) -> bytes:
     return b"{}"
 
 
@@ -73,7 +81,7 @@ async def test_one_that_pauses_again_while_it_catches_up_gets_everything_once_an
     relay: Relay, stream: Stream, wobbles: int
 ) -> None:
     connection, pipe = await _connected(relay, stream.ann.token)
-    await connection.subscribe(stream.channel, None, _reply, or_refuse=False)
+    await _subscribe(connection, stream.channel)
     connection.paused()
     await stream.append(900)
     await _until(lambda: connection.subscriptions[stream.channel].served is not None)
@@ -107,7 +115,7 @@ async def test_news_of_rights_that_is_read_while_catching_up_is_acted_on(relay: 
     team = await api.team(ann, member=bob)
     stock = channels.inventory(team)
     connection, pipe = await _connected(relay, bob.token)
-    await connection.subscribe(stock, None, _reply, or_refuse=False)
+    await _subscribe(connection, stock)
     connection.paused()
     await bob.patch("/users/me", {"name": "Robert"})
     own = connection.subscriptions[channels.user(bob.id)]
@@ -115,7 +123,7 @@ async def test_news_of_rights_that_is_read_while_catching_up_is_acted_on(relay: 
     await ann.delete(f"/teams/{team}/members/{bob.id}")
     connection.resumed()
     await _until(lambda: stock not in connection.subscriptions)
-    assert protocol.push_unsubscribe(stock, 2000) in pipe.written
+    assert json_format.push(stock, "unsubscribe", protocol.Unsubscribed.of(2000)) in pipe.written
     connection.left()
 
 
@@ -124,7 +132,7 @@ async def test_a_socket_that_is_gone_leaves_no_follower_no_timer_and_no_feed_beh
 ) -> None:
     monkeypatch.setattr("channels.relay.LINGER_S", 0.01)
     connection, _ = await _connected(relay, stream.ann.token)
-    await connection.subscribe(stream.channel, None, _reply, or_refuse=False)
+    await _subscribe(connection, stream.channel)
     assert relay.hub.feeds
     connection.left()
     connection.left()
@@ -146,8 +154,9 @@ async def test_a_thousand_that_come_back_cost_one_read_for_each_channel(
     since = protocol.Since(2, stream.epoch)
 
     async def come_back() -> list[bytes] | None:
-        async with relay.following(stream.channel) as feed:
-            return await relay.missed(feed, since, bytes_max=100_000)
+        async with relay.following(stream.channel) as (feed,):
+            await relay.prepare(feed, since)
+            return relay.recent(feed, since, bytes_max=100_000)
 
     answers = await asyncio.gather(*(come_back() for _ in range(1000)))
 
@@ -160,7 +169,7 @@ async def test_one_channel_that_wakes_the_relay_all_the_time_does_not_starve_the
 ) -> None:
     noisy = await api.person("Noisy")
     connection, pipe = await _connected(relay, stream.ann.token)
-    await connection.subscribe(stream.channel, None, _reply, or_refuse=False)
+    await _subscribe(connection, stream.channel)
     loud, _ = await _connected(relay, noisy.token)
 
     async def make_noise() -> None:

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from channels import protocol
+from channels import json_format
+from channels.encoding import WEBSOCKET_JSON, websocket_payload
 from channels.hub import AHEAD_MAX, RING_ENTRIES, Feed, Hub
+from domain.channels import KINDS as KIND
 from domain.streams import Entry
 
 CHANNEL = "inventory:team_1"
@@ -17,28 +19,24 @@ class Screen:
     """A follower that notes what it is given."""
 
     def __init__(self) -> None:
-        self.behind = self.is_broken = False
+        self.is_broken = False
         self.frames: list[bytes] = []
         self.heard: list[bytes] = []
-        self.left_at: list[int] = []
         self.lost_channels: list[str] = []
         self.write = self.frames.append
 
     def hear(self, pushed: bytes) -> None:
         self.heard.append(pushed)
 
-    def fell_behind(self, channel: str, offset: int) -> None:
-        self.left_at.append(offset)
-
     def broke(self) -> None:
-        self.behind = self.is_broken = True
+        self.is_broken = True
 
     def lost(self, channel: str) -> None:
         self.lost_channels.append(channel)
 
     @property
     def offsets(self) -> list[int]:
-        return [_offset(line) for frame in self.frames for line in protocol.payload(frame).split(b"\n")]
+        return [_offset(line) for frame in self.frames for line in websocket_payload(frame).split(b"\n")]
 
 
 def _offset(pushed: bytes) -> int:
@@ -46,7 +44,7 @@ def _offset(pushed: bytes) -> int:
 
 
 def _push(offset: int, channel: str = CHANNEL) -> bytes:
-    return protocol.push(channel, protocol.publication(_entry(offset, channel)))
+    return json_format.published(channel, json_format.publication(_entry(offset, channel)))
 
 
 def _entry(offset: int, channel: str = CHANNEL) -> Entry:
@@ -64,8 +62,8 @@ def hub(missing: list[str]) -> Hub:
 
 
 def _follow(hub: Hub, *, last: int = 0, channel: str = CHANNEL) -> tuple[Feed, Screen]:
-    feed, screen = hub.open(channel, EPOCH, last), Screen()
-    hub.follow(feed, screen)
+    feed, screen = hub.open(channel, KIND[channel.partition(":")[0]], EPOCH, last), Screen()
+    hub.follow(feed, screen, WEBSOCKET_JSON, lambda frame: screen.write(frame))
     return feed, screen
 
 
@@ -88,7 +86,7 @@ async def test_all_that_arrives_in_one_turn_leaves_as_one_frame(hub: Hub, missin
 async def test_everyone_is_written_the_very_same_bytes(hub: Hub) -> None:
     feed, first = _follow(hub)
     second = Screen()
-    hub.follow(feed, second)
+    hub.follow(feed, second, WEBSOCKET_JSON, second.write)
     await _deliver(hub, 1)
     assert first.frames[0] is second.frames[0]
 
@@ -144,33 +142,38 @@ async def test_a_broken_stream_is_said_to_be_so_and_begins_again_at_its_head(hub
     assert (feed.epoch, feed.last, feed.recent(2), feed.recent(1)) == ("another", 2, [], None)
 
 
-async def test_a_follower_that_is_behind_is_taken_out_where_it_was_served_to(hub: Hub) -> None:
+async def test_a_follower_that_steps_out_while_it_is_written_to_knows_what_it_was_written(hub: Hub) -> None:
     feed, slow = _follow(hub)
     fast = Screen()
-    hub.follow(feed, fast)
-    await _deliver(hub, 1)
-    slow.behind = True
-    await _deliver(hub, 2, 3)
-    await _deliver(hub, 4)
-    assert (slow.offsets, slow.left_at) == ([1], [1])
-    assert fast.offsets == [1, 2, 3, 4]
-    assert slow not in feed.followers
-
-
-async def test_a_follower_that_falls_behind_between_two_frames_is_taken_out_between_them(hub: Hub) -> None:
-    feed, slow = _follow(hub)
+    hub.follow(feed, fast, WEBSOCKET_JSON, fast.write)
+    left_at: list[int] = []
 
     def write(frame: bytes) -> None:
         slow.frames.append(frame)
-        slow.behind = True
+        feed.leave(slow)
+        left_at.append(feed.served)
 
     slow.write = write
     big = "x" * 40_000
     for offset in (1, 2, 3):
         entry = Entry(CHANNEL, EPOCH, offset, "evt", "test", f'{{"n":"{big}"}}')
-        hub.deliver(CHANNEL, EPOCH, offset, protocol.push(CHANNEL, protocol.publication(entry)))
+        hub.deliver(CHANNEL, EPOCH, offset, json_format.published(CHANNEL, json_format.publication(entry)))
     hub.flush(feed)
-    assert (len(slow.frames), slow.left_at) == (1, [1])
+    assert (len(slow.frames), left_at) == (1, [1])
+    assert (fast.offsets, feed.served) == ([1, 2, 3], 3)
+
+
+async def test_a_follower_that_steps_out_before_the_end_of_the_turn_has_not_got_what_arrived_in_it(
+    hub: Hub,
+) -> None:
+    feed, screen = _follow(hub)
+    await _deliver(hub, 1)
+    hub.deliver(CHANNEL, EPOCH, 2, _push(2))
+    feed.leave(screen)
+    assert (feed.served, feed.last) == (1, 2)
+    hub.flush(feed)
+    assert screen.offsets == [1]
+    assert feed.idle
 
 
 async def test_followers_hear_what_concerns_their_user_before_it_is_written(hub: Hub) -> None:
@@ -180,7 +183,7 @@ async def test_followers_hear_what_concerns_their_user_before_it_is_written(hub:
     screen.write = order.append
     await _deliver(hub, 1, channel="user:user_1")
     assert order[0] == _push(1, "user:user_1")
-    assert protocol.payload(order[1]) == order[0]
+    assert websocket_payload(order[1]) == order[0]
     _, other = _follow(hub)
     await _deliver(hub, 1)
     assert other.heard == []
@@ -205,7 +208,7 @@ async def test_a_follower_that_breaks_is_dropped_and_harms_no_other(
 ) -> None:
     feed, broken = _follow(hub)
     healthy = Screen()
-    hub.follow(feed, healthy)
+    hub.follow(feed, healthy, WEBSOCKET_JSON, healthy.write)
     _, elsewhere = _follow(hub, channel="inventory:team_2")
 
     def write(frame: bytes) -> None:
@@ -220,5 +223,5 @@ async def test_a_follower_that_breaks_is_dropped_and_harms_no_other(
     assert healthy.offsets == [1, 2]
     assert elsewhere.offsets == [1]
     assert broken.is_broken
-    assert broken not in feed.followers
+    assert broken not in feed.followers()
     assert "the handler is closed" in caplog.text

@@ -96,6 +96,8 @@ async def test_live_publications_go_on_right_after_what_was_recovered(url: str, 
         )
         for _ in range(5):
             await stream.append(2)
+        await client.reply(7)
+        await stream.append(2)
         while not client.pushes or client.pushes[-1]["pub"]["offset"] != stream.top:
             await client.frame()
         [answer] = [message for message in client.in_order if message.get("id") == 7]

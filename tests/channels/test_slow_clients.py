@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import websockets
 
-from channels.endpoint import Live
+from channels.live import Live
 from tests.channels.conftest import Stream
 from tests.raw import Raw, raw
 

@@ -1,10 +1,10 @@
 """The watchman: the hard bound for what is no news; each test changes the database in silence."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 import pytest
 
-from channels.endpoint import Live
+from channels.live import Live
 from channels.watchman import Watchman
 from domain import channels, db
 from domain.clock import now
@@ -14,7 +14,7 @@ from tests.listener import Listeners
 
 
 async def _round(live: Live) -> None:
-    await Watchman(live.connections).make_round()
+    await Watchman(live.connections, live.gate).make_round()
 
 
 @pytest.mark.parametrize(
@@ -71,12 +71,12 @@ async def test_a_socket_that_goes_while_it_is_asked_about_is_passed_over(
 ) -> None:
     ann = await api.person("Ann")
     screen = await listeners(url, ann.token)
-    [connection] = [each for each in live.connections if each.identity and each.user_id == ann.id]
+    [connection] = [each for each in live.connections if each.claims and each.claims.sub == ann.id]
     asked = policy.roles_of
 
-    async def and_meanwhile_it_fails(user_ids: Sequence[str]) -> dict[str, dict[str, policy.Role]]:
+    async def and_meanwhile_it_fails(user_ids: Collection[str]) -> dict[str, dict[str, policy.Role]]:
         roles = await asked(user_ids)
-        connection.identity = None
+        connection.claims = None
         return roles
 
     monkeypatch.setattr(policy, "roles_of", and_meanwhile_it_fails)

@@ -1,0 +1,108 @@
+"""Transports that only go down: HTTP streaming and server-sent events, for where websockets do not get through.
+
+    POST /connection/http_stream    the body is the first frame; JSON, or Protobuf as application/octet-stream
+    GET  /connection/sse            ?cf_connect=<the first frame>; JSON
+
+What the client says later comes up by POST /emulation (channels/emulation.py).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from litestar import Request, get, post
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from channels.connection import Connection
+from channels.emulation import PROTOBUF, as_it_is, is_protobuf
+from channels.encoding import SSE, STREAM_JSON, STREAM_PROTOBUF, Encoding
+from channels.live import Live
+from channels.protocol import FRAME_BYTES_MAX
+from channels.send_wire import StreamWire
+
+ABORT: Final = "maycole.abort"
+HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+
+@post(
+    "/connection/http_stream",
+    before_request=as_it_is,
+    request_max_body_size=FRAME_BYTES_MAX,
+    include_in_schema=False,
+)
+async def connection_http_stream(request: Request[Any, Any, Any]) -> ASGIApp:
+    """The Centrifugal client protocol over a response that does not end."""
+    if is_protobuf(request):
+        return _stream(STREAM_PROTOBUF, PROTOBUF, await request.body())
+    return _stream(STREAM_JSON, "application/json", await request.body())
+
+
+@get("/connection/sse", before_request=as_it_is, include_in_schema=False)
+async def connection_sse(request: Request[Any, Any, Any]) -> ASGIApp:
+    """The Centrifugal client protocol as server-sent events."""
+    first = request.query_params.get("cf_connect", "")
+    return _stream(SSE, "text/event-stream", first.encode(), preamble=b"\r\n")
+
+
+def _stream(encoding: Encoding, media_type: str, first: bytes, *, preamble: bytes = b"") -> ASGIApp:
+    """A response that ends when the connection does."""
+
+    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+        live: Live = scope["litestar_app"].state.live
+        if not live.allows(_origin(scope)):
+            await begin(send, 403, {})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        await begin(send, 200, {**HEADERS, "content-type": media_type})
+        await send({"type": "http.response.body", "body": preamble, "more_body": True})
+        async with stream_wire(scope, send, encoding) as wire:
+            connection = Connection(wire, encoding, live, dict(scope))
+            with live.knowing(connection), live.emulation.session(connection) as inbox:
+                inbox.put(first)
+                await until_any(gone(receive), inbox.serve(), wire.hung_up.wait())
+
+    return respond
+
+
+async def begin(send: Send, status: int, headers: dict[str, str]) -> None:
+    """The head of a response."""
+    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+
+
+@asynccontextmanager
+async def stream_wire(scope: Scope, send: Send, encoding: Encoding) -> AsyncIterator[StreamWire]:
+    """A wire that has ended when the block has; a client that does not take its last word is cut off."""
+    wire = StreamWire(send, encoding)
+    try:
+        yield wire
+    finally:
+        said = await wire.ended()
+        extensions: dict[str, Any] = scope.get("extensions") or {}
+        if not said and ABORT in extensions:
+            extensions[ABORT]()
+
+
+async def gone(receive: Receive) -> None:
+    """Until the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def until_any(*waits: Coroutine[Any, Any, Any]) -> None:
+    """Until one of these ends; the others are given up. Raises what it raised."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _origin(scope: Scope) -> str | None:
+    origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
+    return origin.decode("latin-1") if origin is not None else None

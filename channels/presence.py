@@ -1,0 +1,118 @@
+"""Presence: who follows a channel, in all processes. Kept in Redis; true again within a minute of any loss.
+
+Each process says what it knows of its own clients when it changes, and again every REFRESH_S; what nobody has
+said for KEPT_S does not count, so a process that was killed leaves no ghosts. Coming and going is also pushed
+to whoever follows (join, leave): a hint, to be shown at once; what `of` answers is the state.
+
+On Redis: a hash `maycole:presence:<channel>`, client -> JSON of (info, the second it counts until).
+"""
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+import msgspec
+
+from channels import json_format
+from channels.bus import GONE, PREFIX, Bus
+from channels.protocol import ClientInfo, Info
+
+log = logging.getLogger("maycole.presence")
+
+REFRESH_S: Final = 27.0
+KEPT_S: Final = 60
+AT_ONCE: Final = 500
+SETTLED_WITHIN_S: Final = 2.0
+
+
+class _Here(msgspec.Struct):
+    info: ClientInfo
+    until: float
+
+
+_here = msgspec.json.Decoder(_Here)
+
+
+class Presence:
+    """`came` and `went` are said by connections; `of` asks Redis, and raises what is in bus.GONE."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._redis = bus.redis
+        self._here: dict[tuple[str, str], ClientInfo] = {}
+        self._changed: dict[tuple[str, str], None] = {}
+        self._wake = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
+
+    def came(self, channel: str, info: ClientInfo) -> None:
+        """A client of this process follows the channel."""
+        self._here[channel, info.client] = info
+        self._change(channel, "join", info)
+
+    def went(self, channel: str, client: str) -> None:
+        """It does not any more. Harmless if it was never there."""
+        info = self._here.pop((channel, client), None)
+        if info is not None:
+            self._change(channel, "leave", info)
+
+    def refresh(self) -> None:
+        """Say all of it again, now: Redis is back, and may have forgotten."""
+        self._changed.update(dict.fromkeys(self._here))
+        self._wake.set()
+
+    async def of(self, channel: str) -> dict[str, ClientInfo]:
+        """Who follows the channel: client -> who it is. What this process knows counts already."""
+        async with asyncio.timeout(SETTLED_WITHIN_S):
+            await self._settled.wait()
+        found = await self._redis.hgetall(_key(channel))
+        known = {_text(client): _here.decode(value) for client, value in found.items()}
+        return {client: here.info for client, here in known.items() if here.until > time.time()}
+
+    async def run(self) -> None:
+        """Say what changes, and now and then everything, until cancelled."""
+        refresh_at = time.monotonic() + REFRESH_S
+        while True:
+            try:
+                async with asyncio.timeout(max(0.0, refresh_at - time.monotonic())):
+                    await self._wake.wait()
+            except TimeoutError:
+                refresh_at = time.monotonic() + REFRESH_S
+                self.refresh()
+            self._wake.clear()
+            await self._say()
+
+    async def _say(self) -> None:
+        changed, self._changed = list(self._changed), {}
+        try:
+            for start in range(0, len(changed), AT_ONCE):
+                pipeline = self._redis.pipeline(transaction=False)
+                for channel, client in changed[start : start + AT_ONCE]:
+                    info = self._here.get((channel, client))
+                    if info is None:
+                        pipeline.hdel(_key(channel), client)
+                    else:
+                        here = _Here(info, time.time() + KEPT_S)
+                        pipeline.hset(_key(channel), client, msgspec.json.encode(here))
+                        pipeline.expire(_key(channel), KEPT_S)
+                await pipeline.execute()
+        except (*GONE, RuntimeError) as lost:
+            # What is there is said again with the next refresh, and what is not counts no longer by then.
+            log.warning("cannot say who is present: %s", lost)
+        if not self._changed:
+            self._settled.set()
+
+    def _change(self, channel: str, kind: str, info: ClientInfo) -> None:
+        self._changed[channel, info.client] = None
+        self._settled.clear()
+        self._wake.set()
+        self._bus.tell(channel, json_format.push(channel, kind, Info(info)))
+
+
+def _key(channel: str) -> bytes:
+    return PREFIX + b"presence:" + channel.encode()
+
+
+def _text(name: bytes | str) -> str:
+    return name.decode() if isinstance(name, bytes) else name
