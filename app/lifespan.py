@@ -36,7 +36,7 @@ class Process:
     def __init__(self, config: Config, app: Litestar) -> None:
         assert config.database_url is not None, "the shell checks what is needed (app/config.py)"
         assert config.redis_url is not None, "the shell checks what is needed (app/config.py)"
-        gate = Gate()
+        gate: Gate = app.state.gate
         self.relay = Relay(config.redis_url, gate.kind_of)
         emulation = Emulation(self.relay)
         self.live = Live(self.relay, gate, app, emulation, frozenset(config.allowed_origins))

@@ -31,16 +31,18 @@ from app.pipeline.identity import identify, provide_actor, provide_caller
 from app.pipeline.stamp import stamp
 from channels.emulation import emulation
 from channels.endpoint import connection_websocket
+from channels.gate import Gate
 from channels.http_stream import connection_http_stream, connection_sse
 
 NEEDED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET")
 EXPOSED = ["ETag", "Location", "Retry-After", "X-Request-Id", "X-Stream-Position"]
 
 
-def create_app(config: Config | None = None) -> Litestar:
+def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Litestar:
     """The ASGI application.
 
-    Without a config it is read from the environment, which must have all of NEEDED.
+    Without a config it is read from the environment, which must have all of NEEDED. `gate` is for tests of
+    the protocol that need channels of their own; no configuration leads to one.
     """
     config = config or configuration.read(need=NEEDED)
     logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -73,7 +75,7 @@ def create_app(config: Config | None = None) -> Litestar:
         cors_config=CORSConfig(allow_origins=list(config.allowed_origins), expose_headers=EXPOSED),
         openapi_config=docs.openapi(),
         lifespan=[lifespan],
-        state=State({"config": config}),
+        state=State({"config": config, "gate": gate or Gate()}),
         logging_config=None,
     )
     app.asgi_handler = answering_head(app.asgi_handler)

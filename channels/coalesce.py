@@ -16,7 +16,7 @@ QUERIES_MAX: Final = 2
 
 
 class Coalesced(Generic[K, V]):
-    """`fetch` takes keys and returns what it found; `await ask(key)` is its answer, None where it found none."""
+    """`fetch` takes keys and returns what it found; `await ask(key)` is that, None where it found nothing."""
 
     def __init__(self, fetch: Callable[[Collection[K]], Awaitable[Mapping[K, V]]]) -> None:
         self._fetch = fetch

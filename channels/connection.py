@@ -254,7 +254,7 @@ class Connection:
     # Rights
 
     async def may_see(self, channel: str) -> Kind:
-        """What holds for a channel. Raises Refused where the client may not follow it, whether it does or not."""
+        """What holds for a channel. Raises Refused where the client may not follow it."""
         async with self._joining:
             self._gate.may_follow(await self._fresh_rights(), channel)
         return self._gate.kind_of(channel)

@@ -83,10 +83,10 @@ class Gate:
         """The channel on which news of the user's rights comes."""
         return channels.user(user_id)
 
-    def may_follow(self, rights: Rights, channel: str, token: str = "") -> None:
+    def may_follow(self, rights: Rights, channel: str, token: str | None = None) -> None:
         """Raises Refused: 102 for a name that no channel has, 103 alike for forbidden and for absent.
 
-        Tokens for single channels are not needed here, and not looked at.
+        `token` is the one that a subscribe came with; here rights are enough, and it is not looked at.
         """
         parsed = channels.parse(channel)
         if parsed is None:
@@ -105,7 +105,7 @@ class Gate:
         raise Refused(103)
 
     def joined_by_server(self, rights: Rights) -> list[str]:
-        """What every connection of this user follows from its connect on: their own channels, their teams'."""
+        """What a connection of this user follows from its connect on: their own channels, their teams'."""
         return [
             f"{kind.name}:{owner_id}"
             for kind in channels.KINDS.values()

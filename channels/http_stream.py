@@ -1,4 +1,4 @@
-"""Transports that only go down: HTTP streaming and server-sent events, for where websockets do not get through.
+"""Transports that only go down: HTTP streaming and server-sent events, for where no websocket gets through.
 
     POST /connection/http_stream    the body is the first frame; JSON, or Protobuf as application/octet-stream
     GET  /connection/sse            ?cf_connect=<the first frame>; JSON

@@ -1,4 +1,4 @@
-"""The client protocol as Protobuf: each message after its length. Some SDKs (dart, swift, java) speak only this.
+"""The client protocol as Protobuf: each message after its length. Dart, swift and java SDKs speak only this.
 
 Fields have the names of channels/protocol.py, so reading and writing go by name; the schema is
 channels/client.proto. What arrives over the bus is JSON: its `data` is forwarded as UTF-8 JSON text, so

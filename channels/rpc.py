@@ -1,4 +1,4 @@
-"""rpc: a command that runs a REST handler, with the same rights, limits and audit: the REST app itself is asked.
+"""rpc: a command that runs a REST handler, with its rights, limits and audit: the REST app itself is asked.
 
 `method` is "PUT /api/inventory/item_…", with a query if there is one. `data` is {"body": …, "headers": {…}},
 both optional; the answer is {"status": 200, "headers": {…}, "body": …}, also for a refusal: the same problem

@@ -13,7 +13,7 @@ each other.
 """
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -151,20 +151,29 @@ async def heads(channels: Sequence[str]) -> list[Head]:
     return [db.as_struct(Head, row) for row in rows]
 
 
-async def open_heads(channels: Sequence[str]) -> list[Head]:
+async def open_heads(channels: Collection[str]) -> list[Head]:
     """Where these channels stand; those that never had a head get one (offset 0). Not inside a snapshot."""
-    found = await heads(channels) if channels else []
-    known = {head.channel for head in found}
-    missing = sorted(set(channels) - known)
-    if not missing:
-        return found
-    await db.execute(
-        """INSERT INTO stream_heads (channel, epoch, top)
-           SELECT channel, $2, 0 FROM unnest($1::text[]) AS t (channel) ON CONFLICT DO NOTHING""",
-        missing,
-        secrets.token_urlsafe(6),
-    )
-    return found + await heads(missing)
+    found: dict[str, Head] = {}
+    missing = sorted(set(channels))
+    while missing:
+        rows = await db.fetch(_OPEN, missing, secrets.token_urlsafe(6))
+        found |= {row["channel"]: db.as_struct(Head, row) for row in rows}
+        # What somebody else was just making is there the next time.
+        missing = [channel for channel in missing if channel not in found]
+    return list(found.values())
+
+
+_OPEN = """
+WITH known AS (
+    SELECT channel, epoch, top FROM stream_heads WHERE channel = ANY($1::text[])
+), made AS (
+    INSERT INTO stream_heads (channel, epoch, top)
+    SELECT channel, $2, 0 FROM unnest($1::text[]) AS t (channel)
+    WHERE channel NOT IN (SELECT channel FROM known) ORDER BY channel
+    ON CONFLICT DO NOTHING RETURNING channel, epoch, top
+)
+SELECT channel, epoch, top AS "offset" FROM known UNION ALL SELECT channel, epoch, top FROM made
+"""
 
 
 async def open_head(channel: str) -> Head:

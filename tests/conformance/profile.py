@@ -1,0 +1,142 @@
+"""The profile that the official Python SDK's own tests expect: open channels, a known secret, port 8000.
+
+A gate of its own, which production cannot reach: there `create_app()` makes the gate. Everything else is the
+product: its log, hub, presence, formats and transports.
+
+    channels without a colon   presence, join and leave, 100 entries, differences; for who has a token for it
+    smallhistory:              the same, 2 entries
+    #<user>                    the user's own, joined by the server at connect
+
+python -m tests.conformance.profile    serves on 127.0.0.1:8000 until it is stopped
+"""
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import jwt
+import msgspec
+from msgspec import Raw
+
+from app.config import Config
+from app.embedded import Embedded
+from app.main import create_app
+from app.migrate import migrate
+from app.server import Server, address, listening
+from channels.gate import Gate, Rights
+from channels.protocol import ClientInfo, HangUp, Refused
+from domain import db, ids, streams
+from domain.auth.service import Identity
+from domain.auth.tokens import Claims
+from domain.channels import Kind
+from domain.streams import Draft
+
+PORT: Final = 8000
+SECRET: Final = "secret"
+OPEN: Final = Kind("open", owner="anyone", size=100, presence=True, delta=True)
+SMALL: Final = Kind("smallhistory", owner="anyone", size=2, presence=True, delta=True)
+UNKNOWN: Final = Kind("unknown", owner="nobody")
+
+
+class OpenGate(Gate):
+    """Whoever has a token may come in; whoever has one for a channel may follow it, and publish there."""
+
+    def claims(self, token: str) -> Claims:
+        if not token:
+            raise HangUp(3501)
+        said = _verified(token)
+        if said is None or "channel" in said:
+            raise HangUp(3500)
+        return Claims(str(said.get("sub", "")), "", int(said.get("exp", 0)))
+
+    async def rights(self, user_id: str, session_id: str) -> Rights | None:
+        return Rights(Identity(user_id, session_id, "", is_staff=False, name=user_id), {})
+
+    async def rights_of(self, sessions: Any) -> dict[str, Rights]:
+        return {
+            session_id: Rights(Identity(user_id, session_id, "", is_staff=False, name=user_id), {})
+            for session_id, user_id in sessions.items()
+        }
+
+    def kind_of(self, channel: str) -> Kind:
+        namespace, colon, _ = channel.partition(":")
+        return OPEN if not colon else SMALL if namespace == "smallhistory" else UNKNOWN
+
+    def own_channel(self, user_id: str) -> str:
+        return f"#{user_id}"
+
+    def may_follow(self, rights: Rights, channel: str, token: str | None = None) -> None:
+        if self.kind_of(channel) is UNKNOWN or not channel.isascii() or '"' in channel or "\\" in channel:
+            raise Refused(102)
+        if channel.startswith("#"):
+            if channel != self.own_channel(rights.identity.user_id):
+                raise Refused(103)
+        elif token is not None:
+            said = _verified(token)
+            if said is None:
+                raise Refused(103)
+            if (said.get("sub"), said.get("channel")) != (rights.identity.user_id, channel):
+                raise HangUp(3500)
+
+    def joined_by_server(self, rights: Rights) -> list[str]:
+        return [self.own_channel(rights.identity.user_id)]
+
+    async def publish(self, rights: Rights, channel: str, data: Raw, by: ClientInfo) -> None:
+        self.may_follow(rights, channel)
+        text = _json_line(data)
+        async with db.transaction() as unit:
+            entries = await streams.append(
+                unit.connection, [Draft(channel, ids.new("evt"), "published", text)]
+            )
+        streams.announce(entries)
+
+
+def _json_line(data: Raw) -> str:
+    """The data, byte by byte, as an entry holds it. Raises Refused for what is no JSON in one line."""
+    try:
+        msgspec.json.decode(bytes(data))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Refused(107) from None
+    if b"\n" in bytes(data):
+        raise Refused(107)
+    return bytes(data).decode()
+
+
+def _verified(token: str) -> dict[str, Any] | None:
+    try:
+        said: dict[str, Any] = jwt.decode(token, SECRET, algorithms=["HS256"])
+    except jwt.InvalidTokenError:
+        return None
+    return said
+
+
+async def _serve(servers: Embedded) -> None:
+    assert servers.database_url is not None
+    await migrate(servers.database_url)
+    config = Config(
+        database_url=servers.database_url,
+        redis_url=servers.redis_url,
+        jwt_secret="nothing is signed with it: the gate has its own",
+        port=PORT,
+        log_level="WARN",
+    )
+    with listening("127.0.0.1", PORT) as listener:
+        print(f"listening on {address(listener)}", flush=True)
+        await Server(create_app(config, gate=OpenGate())).serve(sockets=[listener])
+
+
+def main() -> None:
+    ground = Path(tempfile.mkdtemp(prefix="maycole-conformance-"))
+    ground.chmod(0o711)
+    try:
+        with Embedded(ground / "servers", durable=False) as servers:
+            asyncio.run(_serve(servers))
+    finally:
+        shutil.rmtree(ground)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
