@@ -12,10 +12,11 @@ from typing import Final
 import uvloop
 
 from tests.bench import fanout
-from tests.bench.harness import Broken
+from tests.bench.harness import Broken, raise_limits
 
 BENCHMARKS: Final[dict[str, Callable[[], Awaitable[None]]]] = {
     "fanout": fanout.measure,
+    "growth": fanout.growth,
 }
 
 
@@ -27,6 +28,7 @@ def main() -> None:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     # A terminated run ends like an interrupted one: everything it started is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    raise_limits()  # what is started here inherits them
     for name in names:
         try:
             uvloop.run(_run(name))

@@ -1,196 +1,126 @@
-"""Fan-out: deliveries per second of server CPU, one channel with many followers, beside a bare loop.
+"""Fan-out: deliveries per second of server CPU, one channel with many followers, beside peers and limits.
 
 The product is measured from Redis on: real entries are committed to its log by this process and announced
-through Redis, and the server under measure hears, orders, frames and writes them. The bare loop writes frames
-of the same size to as many connections, once per connection and message, with the same client.
+through Redis, and the server under measure hears, orders, frames and writes them. All others get messages
+of the same size from memory and have neither log nor rights. The client (load_client.py) is the same.
 
-    as fast as it goes   as many messages on their way as AHEAD allows: the product may put them together
+    as fast as it goes   many messages on their way: who can may put them together
     one at a time        the next message when every connection has the last one: nothing can be together
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Final
 
-import httpx
-import msgspec
-
-from channels import json_format
-from channels.bus import Bus, Listener
-from channels.encoding import websocket_frame
-from domain import channels, db, ids, streams
-from domain.streams import Draft, Entry
-from tests.bench.harness import Broken, Figure, Process, Product, module, product, running, table
-from tests.factories import Api
+from tests.bench.harness import Figure, Missing, product, raise_limits, table
+from tests.bench.peers import c_loop, nats, nchan, uvloop_loop
+from tests.bench.sides import PAYLOAD_BYTES, STEP, Round, Side, product_side
 
 FOLLOWERS: Final = 1_000
-PAYLOAD_BYTES: Final = 256
-PER_COMMIT: Final = 64
-AHEAD: Final = 1_024
-STEP: Final = 64
 ROUNDS: Final = 5
-MESSAGES: Final = {
-    # figure: the product's messages per round, the bare loop's. About two seconds of CPU each.
-    "as fast as it goes": (8_192, 256),
-    "one at a time": (256, 256),
+GROWTH: Final = (10, 100, 1_000, 10_000)
+GROWTH_ROUNDS: Final = 3
+WARM_UP: Final = 1
+FAST, ALONE = "as fast as it goes", "one at a time"
+OURS, C, UVLOOP, NATS, NCHAN = "Maycole", "bare C loop", "bare uvloop loop", "NATS", "nchan"
+PEERS: Final[dict[str, Callable[[int], AbstractAsyncContextManager[Side]]]] = {
+    C: c_loop.side,
+    UVLOOP: uvloop_loop.side,
+    NATS: nats.side,
+    NCHAN: nchan.side,
 }
-AT_MOST_S: Final = 200.0
+# Deliveries in a round, about a second of CPU each. The others write once for each delivery.
+DELIVERIES: Final = {OURS: 6_000_000, NATS: 700_000}
+DELIVERIES_ONE_WRITE_EACH: Final = 200_000
+MESSAGES_MAX: Final = {FAST: 8_192, ALONE: 1_000}
+MESSAGES_MIN: Final = 16
+AT_MOST_S: Final = 290.0
 
-
-class Side:
-    """A server, its load client, and how messages get to it."""
-
-    def __init__(
-        self, server: Process, clients: Process, at: int, publish: Callable[[int, int], Awaitable[None]]
-    ) -> None:
-        self._server = server
-        self._clients = clients
-        self._at = at
-        self._publish = publish
-
-    async def round(self, messages: int, *, one_at_a_time: bool) -> tuple[float, float]:
-        """Deliveries per second of server CPU, and messages per frame. Raises Broken."""
-        step = 1 if one_at_a_time else STEP
-        begin, end = self._at, self._at + messages
-        self._clients.tell(round={"first": begin + 1, "last": end, "step": step})
-        await self._clients.hear()
-        await self._server.stand_still()
-        before = self._server.cpu_s()
-        await self._run(end, per_go=step, ahead=1 if one_at_a_time else AHEAD)
-        await self._server.stand_still()
-        used = self._server.cpu_s() - before
-        self._clients.tell(report=True)
-        report = (await self._clients.hear())["report"]
-        if report["messages"] != messages * FOLLOWERS:
-            raise Broken(f"{report['messages']} deliveries instead of {messages * FOLLOWERS}")
-        if one_at_a_time and report["frames"] != report["messages"]:
-            raise Broken("messages that were sent one at a time came together")
-        return report["messages"] / used, report["messages"] / report["frames"]
-
-    async def _run(self, end: int, *, per_go: int, ahead: int) -> None:
-        """Publish up to `end`, at most `ahead` beyond what every connection has received."""
-        sent = received = self._at
-        while received < end:
-            while sent < end and sent + per_go <= received + ahead:
-                count = min(per_go, end - sent)
-                await self._publish(sent + 1, count)
-                sent += count
-            received = (await self._clients.hear())["level"]
-        self._at = end
+Rounds = dict[str, dict[str, list[Round]]]  # by figure and side
 
 
 async def measure() -> None:
-    """Print the figures. Raises Broken where deliveries were lost, doubled or out of order."""
-    rates: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in MESSAGES}
-    together: list[float] = []
-    async with (
-        asyncio.timeout(AT_MOST_S),
-        product() as served,
-        _product_side(served) as (ours, channel),
-        _bare_side(channel) as bare,
-    ):
-        for number in range(ROUNDS + 1):
-            for name, (many, few) in MESSAGES.items():
-                alone = name == "one at a time"
-                rate, per_frame = await ours.round(many, one_at_a_time=alone)
-                peer, _ = await bare.round(few, one_at_a_time=alone)
-                if number == 0:
-                    continue  # to warm up
-                rates[name][0].append(rate)
-                rates[name][1].append(peer)
-                if not alone:
-                    together.append(per_frame)
-    _print(rates, together)
-
-
-def _print(rates: dict[str, tuple[list[float], list[float]]], together: list[float]) -> None:
+    """One channel with FOLLOWERS, beside all peers. Raises Broken where anything was lost or out of order."""
+    async with asyncio.timeout(AT_MOST_S):
+        rounds = await _measure(FOLLOWERS, PEERS, ROUNDS)
     print(f"fan-out, 1 channel x {FOLLOWERS:,} followers x {PAYLOAD_BYTES} bytes, through Redis")
     print(f"deliveries per second of server CPU, median of {ROUNDS} interleaved rounds (least to most)\n")
-    rows = [("", "Maycole", "bare uvloop, a write each", "ratio")]
-    for name, (ours, bare) in rates.items():
-        ratio = Figure.ratio(ours, bare).said("{:.2f}")
-        rows.append((name, Figure(ours).said("{:,.0f}"), Figure(bare).said("{:,.0f}"), ratio))
-    table(rows)
-    print(f"\nmessages per frame, as fast as it goes: {Figure(together).said('{:.0f}').strip()}")
-    print("every connection received every offset once and in order")
+    for name, sides in rounds.items():
+        rows = [(name, "", "of it, Maycole's")]
+        ours = [each.rate for each in sides[OURS]]
+        for side, each in sides.items():
+            rates = [one.rate for one in each]
+            share = Figure.ratio(ours, rates).said("{:.2f}") if side != OURS else ""
+            rows.append((f"  {side}", Figure(rates).said("{:,.0f}"), share))
+        table(rows)
+        print()
+    per_frame = [one.deliveries / one.frames for one in rounds[FAST][OURS]]
+    print(f"Maycole's messages per frame, as fast as it goes: {Figure(per_frame).said('{:.0f}').strip()}")
+    for name, sides in rounds.items():
+        beside = [one.beside_s / one.cpu_s for one in sides[OURS]]
+        print(f"Redis' CPU beside Maycole's, {name}: {Figure(beside).said('{:.3f}').strip()}")
+    print("every connection received every message once and in order")
+
+
+async def growth() -> None:
+    """The cost of a delivery from 10 to 10,000 followers. Raises Broken as `measure` does."""
+    most = raise_limits()
+    peers = {name: PEERS[name] for name in (C, NATS)}
+    print("fan-out as the followers of one channel grow, through Redis")
+    print(f"microseconds of server CPU for a delivery, median of {GROWTH_ROUNDS} (least to most)\n")
+    rows = [("", "followers", OURS, *peers)]
+    async with asyncio.timeout(AT_MOST_S):
+        for followers in GROWTH:
+            if followers + 500 > most:
+                print(f"{followers:,} followers need more open files than the {most:,} that are allowed here")
+                continue
+            rounds = await _measure(followers, peers, GROWTH_ROUNDS)
+            for name, sides in rounds.items():
+                cells = [_cost(sides[side]) if side in sides else "-" for side in (OURS, *peers)]
+                rows.append((name, f"{followers:,}", *cells))
+    table([rows[0], *sorted(rows[1:], key=lambda row: row[0])])
+    print("\nevery connection received every message once and in order")
+
+
+def _cost(rounds: list[Round]) -> str:
+    return Figure([1e6 / one.rate for one in rounds]).said("{:.2f}")
+
+
+async def _measure(
+    followers: int, peers: Mapping[str, Callable[[int], AbstractAsyncContextManager[Side]]], count: int
+) -> Rounds:
+    rounds: Rounds = {FAST: {}, ALONE: {}}
+    async with _sides(followers, peers) as sides:
+        for number in range(WARM_UP + count):
+            for name, figures in rounds.items():
+                for side, each in sides.items():
+                    done = await each.round(_messages(side, name, followers), one_at_a_time=name == ALONE)
+                    if number >= WARM_UP:
+                        figures.setdefault(side, []).append(done)
+    return rounds
 
 
 @contextlib.asynccontextmanager
-async def _product_side(served: Product) -> AsyncIterator[tuple[Side, str]]:
-    async with httpx.AsyncClient(base_url=served.url, timeout=10) as http:
-        ann = await Api(http).person("Ann")
-        channel = channels.inventory(await Api(http).team(ann))
-    async with _clients(served.url, channel, ann.token) as (clients, at), _publishing(served) as announce:
-
-        async def publish(first: int, count: int) -> None:
-            async with db.transaction() as unit:
-                entries = await streams.append(unit.connection, [_draft(channel) for _ in range(count)])
-            if entries[0].offset != first:
-                raise Broken(f"somebody else writes to {channel}")
-            announce(entries)
-
-        yield Side(served.process, clients, at, publish), channel
-
-
-@contextlib.asynccontextmanager
-async def _bare_side(channel: str) -> AsyncIterator[Side]:
-    async with running("the bare loop", *module("bare_loop")) as server:
-        port = (await server.hear())["port"]
-
-        async def publish(first: int, count: int) -> None:
-            offsets = range(first, first + count)
-            server.tell(write={"frames": [_frame(channel, offset).hex() for offset in offsets]})
-
-        async with _clients(f"http://127.0.0.1:{port}", channel, "") as (clients, at):
-            yield Side(server, clients, at, publish)
+async def _sides(
+    followers: int, peers: Mapping[str, Callable[[int], AbstractAsyncContextManager[Side]]]
+) -> AsyncIterator[dict[str, Side]]:
+    """The product, and every peer that is there."""
+    async with contextlib.AsyncExitStack() as stack:
+        served = await stack.enter_async_context(product())
+        sides = {OURS: await stack.enter_async_context(product_side(served, followers))}
+        for name, side in peers.items():
+            try:
+                sides[name] = await stack.enter_async_context(side(followers))
+            except Missing as missing:
+                print(f"without {name}: {missing}\n")
+        yield sides
 
 
-@contextlib.asynccontextmanager
-async def _clients(url: str, channel: str, token: str) -> AsyncIterator[tuple[Process, int]]:
-    """The load client, connected and subscribed, and the offset at which it stands."""
-    where = urlsplit(url)
-    given = [str(where.hostname), str(where.port), str(FOLLOWERS), channel, token]
-    async with running("the load client", *module("load_client"), *given) as clients:
-        yield clients, (await clients.hear())["offset"]
-
-
-@contextlib.asynccontextmanager
-async def _publishing(served: Product) -> AsyncIterator[Callable[[list[Entry]], None]]:
-    """What announces entries through Redis, as a process of the product does after each commit."""
-    deaf = Listener(
-        on_publication=lambda *_: None,
-        on_push=lambda *_: None,
-        on_head=lambda _: None,
-        on_link=lambda _: None,
+def _messages(side: str, name: str, followers: int) -> int:
+    deliveries = (
+        DELIVERIES.get(side, DELIVERIES_ONE_WRITE_EACH) if name == FAST else DELIVERIES_ONE_WRITE_EACH
     )
-    bus = Bus(served.redis_url, deaf)
-    await db.open_pool(served.database_url, size=2)
-    sending = asyncio.create_task(bus.run_publisher())
-    try:
-        yield bus.announce
-    finally:
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
-        await bus.close()
-        await db.close_pool()
-
-
-def _draft(channel: str) -> Draft:
-    event_id = ids.new("evt")
-    return Draft(channel, event_id, "inventory.adjusted", _data(event_id))
-
-
-def _data(event_id: str) -> str:
-    """An entry's JSON text, exactly PAYLOAD_BYTES long."""
-    event: dict[str, Any] = {"type": "inventory.adjusted", "id": event_id, "data": ""}
-    event["data"] = "x" * (PAYLOAD_BYTES - len(msgspec.json.encode(event)))
-    return msgspec.json.encode(event).decode()
-
-
-def _frame(channel: str, offset: int) -> bytes:
-    """What the product would write for one entry at this offset."""
-    draft = _draft(channel)
-    entry = Entry(channel, "", offset, draft.id, draft.type, draft.data)
-    return websocket_frame(json_format.published(channel, json_format.publication(entry)))
+    messages = max(MESSAGES_MIN, min(MESSAGES_MAX[name], deliveries // followers))
+    return messages // STEP * STEP if messages > STEP else messages

@@ -7,6 +7,7 @@ Rules   every process is started here and ended by its recorded pid; loopback on
 import asyncio
 import contextlib
 import os
+import resource
 import shutil
 import statistics
 import sys
@@ -33,6 +34,10 @@ LINE_BYTES_MAX: Final = 1024 * 1024
 
 class Broken(Exception):
     """What was measured is not what should have been measured; there is no figure then."""
+
+
+class Missing(Exception):
+    """A peer that this machine has not got; the message says how to get it."""
 
 
 class Process:
@@ -66,10 +71,14 @@ class Process:
         assert self._process.stdin is not None, "running() asked for a pipe"
         self._process.stdin.write(msgspec.json.encode(what) + b"\n")
 
+    def send(self, raw: bytes) -> None:
+        """Send it bytes as they are."""
+        assert self._process.stdin is not None, "running() asked for a pipe"
+        self._process.stdin.write(raw)
+
     def cpu_s(self) -> float:
-        """CPU seconds that this process, and it alone, has used until now: user and system."""
-        used = psutil.Process(self.pid).cpu_times()
-        return used.user + used.system
+        """CPU seconds that this process and its children have used until now."""
+        return cpu_s(self.pid)
 
     async def stand_still(self) -> None:
         """Wait until it has nothing to do any more, so that what follows is charged to the right figure."""
@@ -114,6 +123,24 @@ def module(name: str) -> tuple[str, ...]:
     return (sys.executable, "-m", f"tests.bench.{name}")
 
 
+def cpu_s(pid: int) -> float:
+    """CPU seconds, user and system, of a process and of those below it that are alive."""
+    used = 0.0
+    top = psutil.Process(pid)
+    for process in (top, *top.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):  # a backend that ended while we looked
+            times = process.cpu_times()
+            used += times.user + times.system
+    return used
+
+
+def raise_limits() -> int:
+    """Allow this process, and those it starts, as many open files as may be; how many that is."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
+
+
 @dataclass
 class Product:
     """`maycole serve` and what it stands on."""
@@ -122,14 +149,28 @@ class Product:
     url: str
     database_url: str
     redis_url: str
+    postgres_pid: int
+    redis_pid: int
+
+    def cpu(self) -> dict[str, float]:
+        """CPU seconds so far, of each."""
+        return {
+            "app": self.process.cpu_s(),
+            "Postgres": cpu_s(self.postgres_pid),
+            "Redis": cpu_s(self.redis_pid),
+        }
 
 
 @contextlib.asynccontextmanager
 async def product() -> AsyncIterator[Product]:
     """The product in one process, with a Postgres and a Valkey of its own and an empty database."""
-    with _ground() as ground, Embedded(ground / "servers", durable=False) as servers:
+    with ground() as place, Embedded(place / "servers", durable=False) as servers:
         assert servers.database_url is not None
         assert servers.redis_url is not None
+        assert servers.postgres is not None
+        assert servers.redis is not None
+        assert servers.postgres.pid is not None
+        assert servers.redis.pid is not None
         await migrate(servers.database_url)
         env = {
             "DATABASE_URL": servers.database_url,
@@ -146,7 +187,14 @@ async def product() -> AsyncIterator[Product]:
             if not url.startswith("http://127.0.0.1:"):
                 raise Broken(f"the product does not say where it listens: {said!r}")
             await _ready(url)
-            yield Product(process, url, servers.database_url, servers.redis_url)
+            yield Product(
+                process,
+                url,
+                servers.database_url,
+                servers.redis_url,
+                servers.postgres.pid,
+                servers.redis.pid,
+            )
 
 
 @dataclass
@@ -177,7 +225,7 @@ def table(rows: Sequence[Sequence[str]]) -> None:
 
 
 @contextlib.contextmanager
-def _ground() -> Iterator[Path]:
+def ground() -> Iterator[Path]:
     """A directory that the servers' own user can reach, also when we run as root."""
     place = Path(tempfile.mkdtemp(prefix="maycole-bench-"))
     place.chmod(0o711)
