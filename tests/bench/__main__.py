@@ -11,12 +11,13 @@ from typing import Final
 
 import uvloop
 
-from tests.bench import fanout
+from tests.bench import connects, fanout
 from tests.bench.harness import Broken, raise_limits
 
 BENCHMARKS: Final[dict[str, Callable[[], Awaitable[None]]]] = {
     "fanout": fanout.measure,
     "growth": fanout.growth,
+    "connects": connects.measure,
 }
 
 
