@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
-from channels import protocol
+from channels import json_format
 from channels.bus import Bus, Listener
 from domain import channels, db, ids, streams
 from domain.streams import Draft, Entry
@@ -135,15 +135,20 @@ async def product_side(served: Product, followers: int) -> AsyncIterator[Side]:
 def pushed(channel: str, offset: int) -> bytes:
     """What the product would push for one entry at this offset."""
     draft = _draft(channel)
-    return protocol.push(
-        channel, protocol.publication(Entry(channel, "", offset, draft.id, draft.type, draft.data))
+    return json_format.published(
+        channel, json_format.publication(Entry(channel, "", offset, draft.id, draft.type, draft.data))
     )
 
 
 @contextlib.asynccontextmanager
 async def _publishing(served: Product) -> AsyncIterator[Callable[[list[Entry]], None]]:
     """What announces entries through Redis, as a process of the product does after each commit."""
-    deaf = Listener(on_publication=lambda *_: None, on_head=lambda _: None, on_link=lambda _: None)
+    deaf = Listener(
+        on_publication=lambda *_: None,
+        on_push=lambda *_: None,
+        on_head=lambda _: None,
+        on_link=lambda _: None,
+    )
     bus = Bus(served.redis_url, deaf)
     await db.open_pool(served.database_url, size=2)
     sending = asyncio.create_task(bus.run_publisher())

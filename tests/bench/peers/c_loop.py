@@ -6,7 +6,7 @@ import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from channels import protocol
+from channels.encoding import websocket_frame
 from tests.bench.harness import Broken, Missing, ground, running
 from tests.bench.sides import Side, clients, pushed
 
@@ -29,7 +29,7 @@ async def side(followers: int) -> AsyncIterator[Side]:
             port = (await server.hear())["port"]
 
             async def publish(first: int, count: int) -> None:
-                frames = [protocol.frame(pushed(CHANNEL, offset)) for offset in range(first, first + count)]
+                frames = [websocket_frame(pushed(CHANNEL, offset)) for offset in range(first, first + count)]
                 server.send(b"".join(len(frame).to_bytes(4, "little") + frame for frame in frames))
 
             async with clients("centrifugal", port, followers, CHANNEL) as (crowd, at):

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator
 
-from channels import protocol
+from channels.encoding import websocket_frame
 from tests.bench.harness import module, running
 from tests.bench.sides import Side, clients, pushed
 
@@ -16,7 +16,7 @@ async def side(followers: int) -> AsyncIterator[Side]:
         port = (await server.hear())["port"]
 
         async def publish(first: int, count: int) -> None:
-            frames = [protocol.frame(pushed(CHANNEL, offset)) for offset in range(first, first + count)]
+            frames = [websocket_frame(pushed(CHANNEL, offset)) for offset in range(first, first + count)]
             server.tell(write={"frames": [frame.hex() for frame in frames]})
 
         async with clients("centrifugal", port, followers, CHANNEL) as (crowd, at):
