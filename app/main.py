@@ -24,13 +24,13 @@ from app.api.users import UsersController
 from app.config import Config
 from app.lifespan import lifespan
 from app.pipeline import body, positions
+from app.pipeline.door import at_the_door
 from app.pipeline.errors import HANDLERS
 from app.pipeline.etag import provide_if_version
-from app.pipeline.head import answering_head
 from app.pipeline.identity import identify, provide_actor, provide_caller
 from app.pipeline.stamp import stamp
 from channels.emulation import emulation
-from channels.endpoint import connection_websocket
+from channels.endpoint import websocket
 from channels.gate import Gate
 from channels.http_stream import connection_http_stream, connection_sse
 
@@ -56,7 +56,6 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
             InventoryController,
             AuditLogsController,
             SystemController,
-            connection_websocket,
             connection_http_stream,
             connection_sse,
             emulation,
@@ -78,7 +77,7 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
         state=State({"config": config, "gate": gate or Gate()}),
         logging_config=None,
     )
-    app.asgi_handler = answering_head(app.asgi_handler)
+    app.asgi_handler = at_the_door(app.asgi_handler, websocket)
     return app
 
 

@@ -16,22 +16,24 @@ QUERIES_MAX: Final = 2
 
 
 class Coalesced(Generic[K, V]):
-    """`fetch` takes keys and returns what it found; `await ask(key)` is that, None where it found nothing."""
+    """`fetch` takes keys and returns what it found; `ask(key)` promises that, None where it found nothing.
+
+    What `fetch` raises, everyone who asked gets.
+    """
 
     def __init__(self, fetch: Callable[[Collection[K]], Awaitable[Mapping[K, V]]]) -> None:
         self._fetch = fetch
         self._waiting: dict[K, asyncio.Future[V | None]] = {}
         self._running: set[asyncio.Task[None]] = set()
 
-    async def ask(self, key: K) -> V | None:
-        """Raises what `fetch` raises."""
+    def ask(self, key: K) -> asyncio.Future[V | None]:
+        """The answer to come; whoever waits for it shields it, since others may be waiting too."""
         waiting = self._waiting.get(key)
         if waiting is None:
             waiting = self._waiting[key] = asyncio.get_running_loop().create_future()
             if len(self._running) < QUERIES_MAX:
                 self._start()
-        # Shielded: one of those who wait may go away.
-        return await asyncio.shield(waiting)
+        return waiting
 
     def _start(self) -> None:
         task = asyncio.create_task(self._answer())

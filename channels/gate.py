@@ -58,7 +58,8 @@ class Gate:
 
     async def rights(self, user_id: str, session_id: str) -> Rights | None:
         """What this session may do now; None where it is over."""
-        identity, roles = await asyncio.gather(self._identities.ask(session_id), self._roles.ask(user_id))
+        asked = self._identities.ask(session_id), self._roles.ask(user_id)
+        identity, roles = await asyncio.shield(asked[0]), await asyncio.shield(asked[1])
         if identity is None or identity.user_id != user_id:
             return None
         return Rights(identity, roles or {})

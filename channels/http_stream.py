@@ -17,6 +17,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from channels.connection import Connection
 from channels.emulation import PROTOBUF, as_it_is, is_protobuf
 from channels.encoding import SSE, STREAM_JSON, STREAM_PROTOBUF, Encoding
+from channels.endpoint import origin_of
 from channels.live import Live
 from channels.protocol import FRAME_BYTES_MAX
 from channels.send_wire import StreamWire
@@ -50,7 +51,7 @@ def _stream(encoding: Encoding, media_type: str, first: bytes, *, preamble: byte
 
     async def respond(scope: Scope, receive: Receive, send: Send) -> None:
         live: Live = scope["litestar_app"].state.live
-        if not live.allows(_origin(scope)):
+        if not live.allows(origin_of(scope)):
             await begin(send, 403, {})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
@@ -101,8 +102,3 @@ async def until_any(*waits: Coroutine[Any, Any, Any]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _origin(scope: Scope) -> str | None:
-    origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
-    return origin.decode("latin-1") if origin is not None else None

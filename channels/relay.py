@@ -77,7 +77,10 @@ class Relay:
         """
         feeds: list[Feed] = []
         try:
-            for feed in await asyncio.gather(*map(self._opened, channels)):
+            opening = {name: self._opening.ask(name) for name in channels if name not in self.hub.feeds}
+            for channel in channels:
+                feed = self.hub.feeds.get(channel) or await asyncio.shield(opening[channel])
+                assert feed is not None, "_open leaves no channel out"
                 feed.pins += 1
                 feeds.append(feed)
             yield feeds
@@ -85,11 +88,6 @@ class Relay:
             for feed in feeds:
                 feed.pins -= 1
                 self.let_go(feed)
-
-    async def _opened(self, channel: str) -> Feed:
-        feed = self.hub.feeds.get(channel) or await self._opening.ask(channel)
-        assert feed is not None, "_open leaves no channel out"
-        return feed
 
     def let_go(self, feed: Feed) -> None:
         """Close the feed in a while if nobody uses it then: who reconnects finds the ring still there."""

@@ -171,3 +171,7 @@ def _data(event_id: str) -> str:
     event: dict[str, Any] = {"type": "inventory.adjusted", "id": event_id, "data": ""}
     event["data"] = "x" * (PAYLOAD_BYTES - len(msgspec.json.encode(event)))
     return msgspec.json.encode(event).decode()
+
+
+def _nothing(*what: object) -> None:
+    """Nobody listens here."""
