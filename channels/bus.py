@@ -131,7 +131,7 @@ class Bus:
         while True:
             connection: AbstractConnection = self._reading.make_connection()  # type: ignore[no-untyped-call]  # redis-py
             try:
-                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
+                await _connect(connection)
                 await self._listen(connection)
             except GONE as lost:
                 log.warning("the link to Redis is down: %s", lost)
@@ -241,6 +241,14 @@ class Bus:
         if self.listening:
             self.listening = False
             self._listener.on_link(False)
+
+
+async def _connect(connection: AbstractConnection) -> None:
+    """Raises what is in GONE, and nothing else, when there is nobody or the link breaks while it is made."""
+    try:
+        await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
+    except (RuntimeError, AttributeError) as closed:  # see _send
+        raise ConnectionError("the link was closed while it was made") from closed
 
 
 async def _send(connection: AbstractConnection, *command: bytes) -> None:

@@ -1,6 +1,10 @@
 """The bus: what others say on Redis may be garbled, doubled or missing; the log is not."""
 
 import asyncio
+import socket
+import struct
+import threading
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,6 +17,7 @@ from domain.streams import Entry, Head
 from tests.channels.conftest import Stream
 from tests.raw import raw
 
+AT_ONCE = 200
 GARBAGE = (
     b"",
     b"\xff\xfe",
@@ -97,3 +102,40 @@ async def test_what_does_not_fit_the_outbox_is_given_up_and_counted() -> None:
     bus.announce([entry] * 10_005)
     assert bus.dropped == 5
     await bus.close()
+
+
+def _hang_up_on_everybody(listener: socket.socket, seen: list[int]) -> None:
+    """Reset whoever comes, at once, until the listener is shut down."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+        seen.append(1)
+
+
+async def test_a_redis_that_hangs_up_on_whoever_comes_is_tried_again() -> None:
+    listener = Listener(on_publication=lambda *what: None, on_head=lambda head: None, on_link=lambda up: None)
+    seen: list[int] = []
+    with socket.create_server(("127.0.0.1", 0), backlog=AT_ONCE) as redis_port:
+        thread = threading.Thread(target=_hang_up_on_everybody, args=(redis_port, seen))
+        thread.start()
+        bus = Bus(f"redis://:password@127.0.0.1:{redis_port.getsockname()[1]}", listener)
+        # Many: the reset may come before the first word, in it, or after it, and each is told otherwise.
+        readers = [asyncio.create_task(bus.run_reader()) for _ in range(AT_ONCE)]
+        try:
+            async with asyncio.timeout(20):
+                while len(seen) < 6 * AT_ONCE:
+                    # A process that is busy learns of connection and reset in one turn of its loop.
+                    time.sleep(0.01)  # noqa: ASYNC251
+                    await asyncio.sleep(0)
+            assert [reader.exception() for reader in readers if reader.done()] == []
+        finally:
+            for reader in readers:
+                reader.cancel()
+            await asyncio.gather(*readers, return_exceptions=True)
+            await bus.close()
+            redis_port.shutdown(socket.SHUT_RDWR)
+            await asyncio.to_thread(thread.join, 5)
