@@ -14,6 +14,7 @@ On Redis: `maycole:<channel>` carries `<epoch> <offset>\\n<push>`, or a bare pus
 
 import asyncio
 import logging
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -73,7 +74,10 @@ class Bus:
         )
         self._wanted: set[bytes] = set()
         self._confirmed: dict[bytes, asyncio.Future[bool]] = {}
+        self._asked: Counter[bytes] = Counter()
         self._connection: AbstractConnection | None = None
+        self._to_tell: deque[tuple[bytes, ...]] = deque()
+        self._telling: asyncio.Task[None] | None = None
         self._outbox: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue(OUTBOX_MAX)
         self.listening = False
         self.speaking = True
@@ -88,22 +92,19 @@ class Bus:
         self._wanted.update(names)
         if self._connection is None:
             return False
-        fresh = [name for name in names if name not in self._confirmed]
-        for name in fresh:
-            self._confirmed[name] = asyncio.get_running_loop().create_future()
+        self._ask_for([name for name in names if name not in self._confirmed])
         confirmed = [self._confirmed[name] for name in names]
-        if fresh:
-            await self._tell(b"SUBSCRIBE", *fresh)
         done, waiting = await asyncio.wait(confirmed, timeout=SILENT_FOR_S)
         return not waiting and all(future.result() for future in done)
 
-    async def unsubscribe(self, *channels: str) -> None:
+    def unsubscribe(self, *channels: str) -> None:
+        """Hear these no longer, from now on."""
         names = [PREFIX + channel.encode() for channel in channels]
         for name in names:
             self._wanted.discard(name)
             self._confirmed.pop(name, None)
         if names:
-            await self._tell(b"UNSUBSCRIBE", *names)
+            self._tell(b"UNSUBSCRIBE", *names)
 
     def announce(self, entries: Sequence[Entry]) -> None:
         """Ring for committed entries. Never waits; what does not fit is found in the log."""
@@ -184,12 +185,8 @@ class Bus:
     async def _listen(self, connection: AbstractConnection) -> None:
         self._connection = connection
         loop = asyncio.get_running_loop()
-        again = [TOPS, *self._wanted]
-        for name in again[1:]:
-            self._confirmed[name] = loop.create_future()
-        missing = set(again)
-        for start in range(0, len(again), AT_ONCE):
-            await _send(connection, b"SUBSCRIBE", *again[start : start + AT_ONCE])
+        missing = {TOPS, *self._wanted}
+        self._ask_for(list(missing))
         asked_at = heard_at = loop.time()
         while True:
             message = await connection.read_response(
@@ -219,21 +216,39 @@ class Bus:
             self._listener.on_publication(name[len(PREFIX) :].decode(), epoch, offset, pushed)
         elif kind == b"subscribe":
             missing.discard(name)
+            self._asked[name] -= 1
             confirmed = self._confirmed.get(name)
-            if confirmed is not None and not confirmed.done():
+            # One that was asked for again after it was given up is confirmed by the last answer only.
+            if confirmed is not None and not confirmed.done() and not self._asked[name]:
                 confirmed.set_result(True)
 
-    async def _tell(self, *command: bytes) -> None:
-        """A command on the reading connection; if that fails the reader notices and starts over."""
-        if self._connection is None:
-            return
-        try:
-            await _send(self._connection, *command)
-        except GONE as lost:
-            log.warning("the link to Redis broke while subscribing: %s", lost)
+    def _ask_for(self, names: Sequence[bytes]) -> None:
+        for name in names:
+            self._confirmed[name] = asyncio.get_running_loop().create_future()
+            self._asked[name] += 1
+        for start in range(0, len(names), AT_ONCE):
+            self._tell(b"SUBSCRIBE", *names[start : start + AT_ONCE])
+
+    def _tell(self, *command: bytes) -> None:
+        """A command on the reading connection, after those before it."""
+        if self._connection is not None:
+            self._to_tell.append(command)
+            if self._telling is None:
+                self._telling = asyncio.create_task(self._tell_all())
+
+    async def _tell_all(self) -> None:
+        while self._to_tell and self._connection is not None:
+            try:
+                await _send(self._connection, *self._to_tell.popleft())
+            except GONE as lost:
+                # The reader notices, and starts over.
+                log.warning("the link to Redis broke while subscribing: %s", lost)
+        self._telling = None
 
     def _down(self) -> None:
         self._connection = None
+        self._to_tell.clear()
+        self._asked.clear()
         waiting, self._confirmed = self._confirmed, {}
         for confirmed in waiting.values():
             if not confirmed.done():

@@ -12,7 +12,7 @@ Promises
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -32,6 +32,7 @@ log = logging.getLogger("maycole.relay")
 POLL_S: Final = 0.5
 RECHECK_S: Final = 10.0
 LINGER_S: Final = 10.0
+UNSUBSCRIBE_AFTER_S: Final = 0.1
 AT_ONCE: Final = 4
 CHUNK: Final = 500
 RECOVERED_MAX: Final = 300
@@ -59,7 +60,8 @@ class Relay:
         self.presence = Presence(self.bus)
         self._opening = Coalesced(self._open)
         self._deepening: dict[Feed, asyncio.Task[None]] = {}
-        self._chores: set[asyncio.Task[None]] = set()
+        self._unwanted: set[str] = set()
+        self._unsubscribing: asyncio.TimerHandle | None = None
         self._wanted: set[str] = set()
         self._wake = asyncio.Event()
         self._catching_up = asyncio.Lock()
@@ -79,8 +81,7 @@ class Relay:
         try:
             opening = {name: self._opening.ask(name) for name in channels if name not in self.hub.feeds}
             for channel in channels:
-                feed = self.hub.feeds.get(channel) or await asyncio.shield(opening[channel])
-                assert feed is not None, "_open leaves no channel out"
+                feed = self.hub.feeds.get(channel) or await self._opened(channel, opening)
                 feed.pins += 1
                 feeds.append(feed)
             yield feeds
@@ -88,6 +89,12 @@ class Relay:
             for feed in feeds:
                 feed.pins -= 1
                 self.let_go(feed)
+
+    async def _opened(self, channel: str, opening: Mapping[str, asyncio.Future[Feed | None]]) -> Feed:
+        # Shielded: many may wait for the same opening, and one of them going away is no reason to stop.
+        feed = await asyncio.shield(opening.get(channel) or self._opening.ask(channel))
+        assert feed is not None, "_open leaves no channel out"
+        return feed
 
     def let_go(self, feed: Feed) -> None:
         """Close the feed in a while if nobody uses it then: who reconnects finds the ring still there."""
@@ -175,6 +182,7 @@ class Relay:
 
     async def _open(self, channels: Collection[str]) -> dict[str, Feed]:
         """Feeds for these channels, with one word to Redis and one query however many there are."""
+        self._unwanted.difference_update(channels)
         # In this order: what is published after the heads were read is heard, what came before is in them.
         heard = await self.bus.subscribe(*channels)
         kinds = {channel: self._kind_of(channel) for channel in channels}
@@ -182,7 +190,8 @@ class Relay:
         try:
             heads = {head.channel: head for head in await streams.open_heads(kept)}
         except BaseException:
-            await self.bus.unsubscribe(*(channel for channel in channels if channel not in self.hub.feeds))
+            self._unwanted.update(channel for channel in channels if channel not in self.hub.feeds)
+            self._unsubscribe_soon()
             raise
         feeds: dict[str, Feed] = {}
         for channel, kind in kinds.items():
@@ -199,9 +208,20 @@ class Relay:
         feed.closing = None
         if feed.idle and self.hub.feeds.get(feed.channel) is feed:
             self.hub.close(feed.channel)
-            task = asyncio.create_task(self.bus.unsubscribe(feed.channel))
-            self._chores.add(task)
-            task.add_done_callback(self._chores.discard)
+            self._unwanted.add(feed.channel)
+            self._unsubscribe_soon()
+
+    def _unsubscribe_soon(self) -> None:
+        """Many that close in one breath are one word to Redis."""
+        if self._unsubscribing is None:
+            self._unsubscribing = asyncio.get_running_loop().call_later(
+                UNSUBSCRIBE_AFTER_S, self._unsubscribe
+            )
+
+    def _unsubscribe(self) -> None:
+        self._unsubscribing = None
+        unwanted, self._unwanted = self._unwanted, set()
+        self.bus.unsubscribe(*unwanted)
 
     def _need(self, *channels: str) -> None:
         self._wanted.update(channels)

@@ -117,7 +117,12 @@ def _hang_up_on_everybody(listener: socket.socket, seen: list[int]) -> None:
 
 
 async def test_a_redis_that_hangs_up_on_whoever_comes_is_tried_again() -> None:
-    listener = Listener(on_publication=lambda *what: None, on_head=lambda head: None, on_link=lambda up: None)
+    listener = Listener(
+        on_publication=lambda *what: None,
+        on_push=lambda *what: None,
+        on_head=lambda head: None,
+        on_link=lambda up: None,
+    )
     seen: list[int] = []
     with socket.create_server(("127.0.0.1", 0), backlog=AT_ONCE) as redis_port:
         thread = threading.Thread(target=_hang_up_on_everybody, args=(redis_port, seen))
