@@ -31,6 +31,7 @@ from app.pipeline.identity import identify, provide_actor, provide_caller
 from app.pipeline.stamp import stamp
 from channels.emulation import emulation
 from channels.endpoint import websocket
+from channels.events import connection_uni_sse
 from channels.gate import Gate
 from channels.http_stream import connection_http_stream, connection_sse
 
@@ -58,6 +59,7 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
             SystemController,
             connection_http_stream,
             connection_sse,
+            connection_uni_sse,
             emulation,
             docs.files,
         ],

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from msgspec import Raw, Struct
 
-from channels import json_format, protocol
+from channels import json_format, protocol, rpc
 from channels.bus import GONE
 from channels.connection import ANSWER_BYTES_MAX, Connection
 from channels.protocol import Command, Error, HangUp, Refused, Since
@@ -28,7 +28,7 @@ COMMANDS_AT_ONCE: Final = 32  # then the other connections have their turn
 async def received(connection: Connection, data: bytes) -> None:
     """Carry out one frame. Closes the connection for what breaks the protocol; raises nothing foreseen."""
     connection.busy = True
-    connection.a_frame_begins()
+    connection.standing.ask_again()
     try:
         commands = connection.encoding.format.commands(data)
         for number, command in enumerate(commands, 1):
@@ -70,7 +70,7 @@ async def _carry_out(connection: Connection, command: Command, rest: Sequence[Co
     if command.id == 0:
         _without_id(connection, request)
         return
-    if request is None or (connection.rights is None) != (request[0] == "connect"):
+    if request is None or (connection.standing.rights is None) != (request[0] == "connect"):
         raise HangUp(3501)
     asked = Asked(connection, command.id, *request, rest)
     try:
@@ -85,7 +85,7 @@ async def _carry_out(connection: Connection, command: Command, rest: Sequence[Co
 def _without_id(connection: Connection, request: tuple[str, Any] | None) -> None:
     if request is None:
         connection.pulse.pong()
-    elif request[0] == "send" and connection.rights is not None:
+    elif request[0] == "send" and connection.standing.rights is not None:
         raise HangUp(3508)
     else:
         raise HangUp(3501)
@@ -96,7 +96,7 @@ async def _connect(connection: Connection, asked: Asked) -> None:
     connection.pulse.hello()
 
     def answer(subs: dict[str, protocol.Subscribed]) -> bytes:
-        lasts = connection.lasts_s
+        lasts = connection.standing.lasts_s
         pings = connection.encoding.announces_pings
         uplink = connection.uplink
         return asked.reply(
@@ -119,7 +119,7 @@ async def _connect(connection: Connection, asked: Asked) -> None:
 
 async def _refresh(connection: Connection, asked: Asked) -> None:
     await connection.refresh(asked.body.token)
-    lasts = connection.lasts_s
+    lasts = connection.standing.lasts_s
     asked.answer(protocol.Refreshed(connection.id, VERSION, lasts is not None, lasts or 0))
 
 
@@ -145,16 +145,26 @@ async def _unsubscribe(connection: Connection, asked: Asked) -> None:
 
 
 async def _publish(connection: Connection, asked: Asked) -> None:
-    await connection.publish(asked.body.channel, asked.body.data)
+    body: protocol.Publish = asked.body
+    await connection.may_see(body.channel)
+    standing = connection.standing
+    assert standing.rights is not None, "may_see asked for them"
+    await connection.live.gate.publish(standing.rights, body.channel, body.data, standing.info(connection.id))
     asked.answer()
 
 
 async def _presence(connection: Connection, asked: Asked) -> None:
-    asked.answer(protocol.Present(await connection.present(asked.body.channel)))
+    asked.answer(protocol.Present(await _present(connection, asked.body.channel)))
+
+
+async def _present(connection: Connection, channel: str) -> dict[str, protocol.ClientInfo]:
+    if not (await connection.may_see(channel)).presence:
+        raise Refused(108)
+    return await connection.live.relay.presence.of(channel)
 
 
 async def _presence_stats(connection: Connection, asked: Asked) -> None:
-    here = await connection.present(asked.body.channel)
+    here = await _present(connection, asked.body.channel)
     users = {info.user for info in here.values()}
     asked.answer(protocol.PresenceStats(num_clients=len(here), num_users=len(users)))
 
@@ -192,7 +202,11 @@ def _at_most(size: int, entries: Sequence[streams.Entry]) -> Iterator[bytes]:
 
 
 async def _rpc(connection: Connection, asked: Asked) -> None:
-    asked.answer(protocol.Answer(await connection.call(asked.body.method, asked.body.data)))
+    body: protocol.Rpc = asked.body
+    claims = connection.standing.claims
+    assert claims is not None, "asked only of a client that said who it is"
+    answer = await rpc.call(connection.live.rest, connection.via, claims, body.method, body.data)
+    asked.answer(protocol.Answer(answer))
 
 
 async def _unavailable(connection: Connection, asked: Asked) -> None:

@@ -13,21 +13,19 @@ What the client asks for is in channels/commands.py.
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, Final
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from channels import rpc
-from channels.encoding import Encoding
+from channels.encoding import SILENT, Encoding
 from channels.gate import Rights
 from channels.hub import Feed
 from channels.live import Live
 from channels.pace import Pace
 from channels.protocol import (
     CHANNELS_MAX,
-    ClientInfo,
     HangUp,
     Refused,
     Since,
@@ -36,6 +34,7 @@ from channels.protocol import (
     Unsubscribed,
 )
 from channels.pulse import Pulse
+from channels.standing import Standing
 from channels.subscription import Subscription, subscribed
 from channels.wire import Wire
 from domain import db, ids
@@ -45,7 +44,6 @@ from domain.channels import Kind
 log = logging.getLogger("maycole.connection")
 
 ANSWER_BYTES_MAX: Final = 512 * 1024
-EXPIRED_FOR_S: Final = 25.0
 WANTS_ERROR_INSTEAD: Final = 2  # `flag` of subscribe: 112 rather than recovered: false
 
 
@@ -57,29 +55,32 @@ class Uplink(Struct, frozen=True):
 
 
 class Connection:
-    """A follower (channels/hub.py) with a wire of its own. `rights` is None until it says who it is."""
+    """A follower (channels/hub.py) with a wire of its own.
 
-    def __init__(self, wire: Wire, encoding: Encoding, live: Live, via: rpc.Scope) -> None:
+    Without `joins` the server joins nothing for it, and the channel with news of its rights is only heard.
+    """
+
+    def __init__(
+        self, wire: Wire, encoding: Encoding, live: Live, via: rpc.Scope, *, joins: bool = True
+    ) -> None:
         self.id = ids.new("client")
         self.encoding = encoding
         self.uplink: Uplink | None = None
-        self.rights: Rights | None = None
-        self.claims: Claims | None = None
+        self._joins = joins
+        self.standing = Standing(live.gate, self.hang_up)
         self.subscriptions: dict[str, Subscription] = {}
         self.busy = False
         self.gone = False
         self._wire = wire
         self.write = wire.write
         self.buffered = wire.buffered
-        self._via = via
-        self._live = live
+        self.via = via
+        self.live = live
         self._relay = live.relay
         self._gate = live.gate
         self._loop = asyncio.get_running_loop()
-        self._expiry_timer: asyncio.TimerHandle | None = None
         self._chores: set[asyncio.Task[None]] = set()
         self._joining = asyncio.Lock()
-        self._rights_are_fresh = False
         self._to_recheck = False
         self.pace = Pace(self, live.relay, self._recheck)
         self.pulse = Pulse(self._ping, self.hang_up, lambda: self.busy)
@@ -100,8 +101,8 @@ class Connection:
             while True:
                 # From here on a change of rights is heard, so what is asked now holds until one is.
                 asked_at = news.epoch, news.last
-                rights = await self._rights_of(claims)
-                joined = dict.fromkeys([own, *self._gate.joined_by_server(rights)])
+                rights = await self.standing.rights_of(claims)
+                joined = dict.fromkeys([own, *self._joined_by_server(rights)])
                 async with self._relay.following(*joined) as feeds:
                     for feed in feeds:
                         if feed.channel in before:
@@ -121,13 +122,14 @@ class Connection:
         answer: Callable[[dict[str, Subscribed]], bytes],
     ) -> None:
         """Nothing waits here, so the positions that are answered are where the client is let in."""
-        self.rights = rights
-        self._rights_are_fresh = True
-        self._is_good_until(claims)
+        self.standing.begin(claims, rights)
         room = ANSWER_BYTES_MAX
         results: dict[str, Subscribed] = {}
         for feed in feeds:
-            result = self._enter(feed, before.get(feed.channel), by_server=True, bytes_max=room)
+            encoding = self.encoding if self._joins else SILENT
+            result = self._enter(
+                feed, before.get(feed.channel), by_server=True, encoding=encoding, bytes_max=room
+            )
             room = max(0, room - sum(map(len, result.publications)))
             results[feed.channel] = result
         self.say(answer(results))
@@ -149,34 +151,22 @@ class Connection:
                 raise Refused(105)
             if sum(not sub.by_server for sub in self.subscriptions.values()) >= CHANNELS_MAX:
                 raise Refused(106)
-            rights = await self._fresh_rights()
+            rights = await self.standing.fresh()
             self._gate.may_follow(rights, channel, body.token)
-            async with self._relay.following(channel, *self._allowed(rights, soon)) as (feed, *_):
+            async with self._relay.following(channel, *self._gate.allowed(rights, soon)) as (feed, *_):
                 if since is not None:
                     await self._relay.prepare(feed, since)
                 if self.gone:
                     return
                 # From here to the end nothing waits, so the position that is answered is where we are let in.
-                encoding = self._encoding_of(feed, body.delta)
+                is_delta = bool(body.delta) and feed.kind.delta
+                encoding = self.encoding.deltas(begun=False) if is_delta else self.encoding.at(feed.epoch)
                 result = self._enter(feed, since, encoding=encoding)
                 if since is not None and not result.recovered and body.flag & WANTS_ERROR_INSTEAD:
                     self.leave(channel)
                     raise Refused(112)
                 self.say(answer(result))
                 self._follow(channel)
-
-    def _allowed(self, rights: Rights, channels: Collection[str]) -> list[str]:
-        allowed: list[str] = []
-        for channel in channels:
-            try:
-                self._gate.may_follow(rights, channel)
-            except Refused:
-                continue  # it is told so when its turn comes
-            allowed.append(channel)
-        return allowed
-
-    def _encoding_of(self, feed: Feed, delta: str) -> Encoding:
-        return self.encoding.deltas(begun=False) if delta and feed.kind.delta else self.encoding
 
     def _enter(
         self,
@@ -202,7 +192,7 @@ class Connection:
                 return  # the answer was more than its buffer holds, so it is gone again
             self.pace.follow(subscription)
             if subscription.feed.kind.presence:
-                self._relay.presence.came(channel, self.info())
+                self._relay.presence.came(channel, self.standing.info(self.id))
 
     def leave(self, channel: str) -> None:
         subscription = self.subscriptions.pop(channel, None)
@@ -220,8 +210,9 @@ class Connection:
 
     def hear(self, pushed: bytes) -> None:
         """A push on the user's own channel: rights, or the session itself, may have changed with it."""
-        assert self.claims is not None, "only a client that said who it is follows its user's channel"
-        match self._gate.concerns(pushed, self.claims.sid):
+        claims = self.standing.claims
+        assert claims is not None, "only a client that said who it is follows its user's channel"
+        match self._gate.concerns(pushed, claims.sid):
             case "rights":
                 self._recheck_soon()
             case "session":
@@ -256,57 +247,22 @@ class Connection:
     async def may_see(self, channel: str) -> Kind:
         """What holds for a channel. Raises Refused where the client may not follow it."""
         async with self._joining:
-            self._gate.may_follow(await self._fresh_rights(), channel)
+            self._gate.may_follow(await self.standing.fresh(), channel)
         return self._gate.kind_of(channel)
-
-    async def present(self, channel: str) -> dict[str, ClientInfo]:
-        """Who follows a channel. Raises Refused, and what is in bus.GONE."""
-        if not (await self.may_see(channel)).presence:
-            raise Refused(108)
-        return await self._relay.presence.of(channel)
-
-    async def call(self, method: str, data: Raw) -> Raw:
-        """Run a REST handler for the client (channels/rpc.py). Raises Refused."""
-        assert self.claims is not None, "asked only of a client that said who it is"
-        return await rpc.call(self._live.rest, self._via, self.claims, method, data)
-
-    async def publish(self, channel: str, data: Raw) -> None:
-        """Raises Refused."""
-        async with self._joining:
-            rights = await self._fresh_rights()
-        await self._gate.publish(rights, channel, data, self.info())
 
     async def refresh(self, token: str) -> None:
         """A new token for the time to come, of the same user. Raises Refused, HangUp."""
         claims = self._gate.claims(token)
         async with self._joining:
-            if self.claims is None or claims.sub != self.claims.sub:
-                raise HangUp(3500)
-            self.rights = await self._rights_of(claims)
-            self._is_good_until(claims)
+            await self.standing.renew(claims)
 
     def check(self, rights: Rights) -> None:
         """The watchman comes by with the rights as they are: put right what does not fit them."""
-        if not self._gate.still_right(rights, self.subscriptions):
+        if not self._gate.still_right(rights, self.subscriptions, self._joined_by_server(rights)):
             self._recheck_soon()
 
-    def a_frame_begins(self) -> None:
-        """What the client may do is asked once for all that it says in one breath."""
-        self._rights_are_fresh = False
-
-    async def _fresh_rights(self) -> Rights:
-        """While joining. Raises HangUp where the session is over."""
-        if not self._rights_are_fresh or self.rights is None:
-            assert self.claims is not None, "asked only of a client that said who it is"
-            self.rights = await self._rights_of(self.claims)
-            self._rights_are_fresh = True
-        return self.rights
-
-    async def _rights_of(self, claims: Claims) -> Rights:
-        rights = await self._gate.rights(claims.sub, claims.sid)
-        if rights is None:
-            raise HangUp(3500)
-        return rights
+    def _joined_by_server(self, rights: Rights) -> list[str]:
+        return self._gate.joined_by_server(rights) if self._joins else []
 
     def _recheck_soon(self) -> None:
         """One recheck that has not begun serves everyone who asks for it meanwhile."""
@@ -317,33 +273,26 @@ class Connection:
     async def _recheck(self) -> None:
         """Leave what may not be followed any more, join what the server joins for this user now."""
         async with self._joining:
-            self._to_recheck = self._rights_are_fresh = False
-            if self.gone or self.rights is None:
+            self._to_recheck = False
+            self.standing.ask_again()
+            if self.gone or self.standing.rights is None:
                 return
             try:
-                rights = await self._fresh_rights()
+                rights = await self.standing.fresh()
             except HangUp as over:
                 self.hang_up(over.code)
                 return
-            for channel in list(self.subscriptions):
-                try:
-                    self._gate.may_follow(rights, channel)
-                except Refused:
-                    self.leave(channel)
-                    self._say_unsubscribed(channel, 2000)
-            missing = [name for name in self._gate.joined_by_server(rights) if name not in self.subscriptions]
+            allowed = self._gate.allowed(rights, self.subscriptions)
+            for channel in set(self.subscriptions) - set(allowed):
+                self.leave(channel)
+                self._say_unsubscribed(channel, 2000)
+            missing = [name for name in self._joined_by_server(rights) if name not in self.subscriptions]
             async with self._relay.following(*missing) as feeds:
                 for feed in feeds:
                     if not self.gone:
                         joined = self._enter(feed, None, by_server=True)
                         self.say(self.encoding.format.push(feed.channel, "subscribe", joined))
                         self._follow(feed.channel)
-
-    def info(self) -> ClientInfo:
-        """What others on a channel see of this client."""
-        assert self.rights is not None, "asked only of a client that said who it is"
-        identity = self.rights.identity
-        return ClientInfo(identity.user_id, self.id, self._gate.introduction(self.rights))
 
     # Life and death
 
@@ -352,25 +301,14 @@ class Connection:
             self.write(self.encoding.frame(message))
 
     def _say_unsubscribed(self, channel: str, code: int) -> None:
+        if not self._joins:
+            # It was the only one.
+            self.hang_up(3507 if code == 2000 else 3010)
         self.say(self.encoding.format.push(channel, "unsubscribe", Unsubscribed.of(code)))
 
     def _ping(self) -> None:
         if not self.gone:
             self.write(self.encoding.ping)
-
-    def _is_good_until(self, claims: Claims) -> None:
-        self.claims = claims
-        if self._expiry_timer is not None:
-            self._expiry_timer.cancel()
-        left = self.lasts_s
-        if left is not None:
-            self._expiry_timer = self._loop.call_later(left + EXPIRED_FOR_S, self.hang_up, 3005)
-
-    @property
-    def lasts_s(self) -> int | None:
-        """Seconds for which its token is good, at least 1; None for ever."""
-        assert self.claims is not None, "asked only of a client that said who it is"
-        return max(1, round(self.claims.exp - time.time())) if self.claims.exp else None
 
     def hang_up(self, code: int) -> None:
         """Close with this code. Who waits for the client sees the disconnect."""
@@ -383,8 +321,7 @@ class Connection:
         self.gone = True
         self.pace.stop()
         self.pulse.stop()
-        if self._expiry_timer is not None:
-            self._expiry_timer.cancel()
+        self.standing.stop()
         self._leave_all()
         self._drop_chores()
 

@@ -74,6 +74,10 @@ class Encoding:
         """The publications in these pushes, for the answer to a subscribe."""
         return [Raw(json_format.publication_in(channel, pushed)) for pushed in pushes]
 
+    def at(self, epoch: str) -> "Encoding":
+        """The same, for a channel whose stream has this epoch."""
+        return self
+
     def deltas(self, *, begun: bool) -> "Encoding":
         """The same as differences, for a follower that has (`begun`) or has not got a publication before."""
         return _DELTAS[self][begun]
@@ -82,6 +86,14 @@ class Encoding:
         if self.format is json_format:
             return pushes
         return [self.format.forward(channel, pushed) for pushed in pushes]
+
+
+class Silent(Encoding):
+    """For a channel that is heard and not read: pushes are written as nothing."""
+
+    def frames(self, channel: str, pushes: Sequence[bytes], before: bytes | None) -> list[tuple[bytes, int]]:
+        """All of them, in a frame of no bytes."""
+        return [(b"", len(pushes))]
 
 
 class Deltas(Encoding):
@@ -139,6 +151,8 @@ WEBSOCKET_JSON_PINGED: Final = Encoding(json_format, websocket_frame, transport_
 STREAM_JSON: Final = Encoding(json_format, lambda payload: payload + b"\n")
 STREAM_PROTOBUF: Final = Encoding(protobuf_format, lambda payload: payload)
 SSE: Final = Encoding(json_format, lambda lines: b"data: %b\n\n" % lines.replace(b"\n", b"\n\ndata: "))
+
+SILENT: Final = Silent(json_format, lambda lines: b"")
 
 _DELTAS: Final[dict[Encoding, dict[bool, Encoding]]] = {
     whole: {True: (begun := Deltas(whole, then=None)), False: Deltas(whole, then=begun)}

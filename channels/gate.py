@@ -114,14 +114,20 @@ class Gate:
             for owner_id in ([rights.identity.user_id] if kind.owner == "user" else rights.roles)
         ]
 
-    def still_right(self, rights: Rights, followed: Collection[str]) -> bool:
-        """Whether these channels are all allowed, and none that the server joins is missing."""
-        try:
-            for channel in followed:
+    def allowed(self, rights: Rights, wanted: Collection[str]) -> list[str]:
+        """Those of these channels that may be followed."""
+        allowed: list[str] = []
+        for channel in wanted:
+            try:
                 self.may_follow(rights, channel)
-        except Refused:
-            return False
-        return all(channel in followed for channel in self.joined_by_server(rights))
+            except Refused:
+                continue  # whoever asks for it is told so by may_follow
+            allowed.append(channel)
+        return allowed
+
+    def still_right(self, rights: Rights, followed: Collection[str], joined: Collection[str]) -> bool:
+        """Whether what is followed is all allowed, and nothing that the server joins is missing."""
+        return len(self.allowed(rights, followed)) == len(followed) and set(joined) <= set(followed)
 
     def introduction(self, rights: Rights) -> Raw:
         """What others on a channel see of this user, as JSON."""

@@ -9,9 +9,10 @@ What the client says later comes up by POST /emulation (channels/emulation.py).
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any
 
 from litestar import Request, get, post
+from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from channels.connection import Connection
@@ -19,11 +20,9 @@ from channels.emulation import PROTOBUF, as_it_is, is_protobuf
 from channels.encoding import SSE, STREAM_JSON, STREAM_PROTOBUF, Encoding
 from channels.endpoint import origin_of
 from channels.live import Live
+from channels.live_http import EXTENSION, LiveHttp
 from channels.protocol import FRAME_BYTES_MAX
 from channels.send_wire import StreamWire
-
-ABORT: Final = "maycole.abort"
-HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
 @post(
@@ -34,6 +33,8 @@ HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 )
 async def connection_http_stream(request: Request[Any, Any, Any]) -> ASGIApp:
     """The Centrifugal client protocol over a response that does not end."""
+    if not is_allowed(request):
+        return ASGIResponse(status_code=403)
     if is_protobuf(request):
         return _stream(STREAM_PROTOBUF, PROTOBUF, await request.body())
     return _stream(STREAM_JSON, "application/json", await request.body())
@@ -42,8 +43,16 @@ async def connection_http_stream(request: Request[Any, Any, Any]) -> ASGIApp:
 @get("/connection/sse", before_request=as_it_is, include_in_schema=False)
 async def connection_sse(request: Request[Any, Any, Any]) -> ASGIApp:
     """The Centrifugal client protocol as server-sent events."""
+    if not is_allowed(request):
+        return ASGIResponse(status_code=403)
     first = request.query_params.get("cf_connect", "")
     return _stream(SSE, "text/event-stream", first.encode(), preamble=b"\r\n")
+
+
+def is_allowed(request: Request[Any, Any, Any]) -> bool:
+    """Whether the page that asks may connect."""
+    live: Live = request.app.state.live
+    return live.allows(origin_of(request.scope))
 
 
 def _stream(encoding: Encoding, media_type: str, first: bytes, *, preamble: bytes = b"") -> ASGIApp:
@@ -51,11 +60,7 @@ def _stream(encoding: Encoding, media_type: str, first: bytes, *, preamble: byte
 
     async def respond(scope: Scope, receive: Receive, send: Send) -> None:
         live: Live = scope["litestar_app"].state.live
-        if not live.allows(origin_of(scope)):
-            await begin(send, 403, {})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-            return
-        await begin(send, 200, {**HEADERS, "content-type": media_type})
+        await begin_stream(send, media_type)
         await send({"type": "http.response.body", "body": preamble, "more_body": True})
         async with stream_wire(scope, send, encoding) as wire:
             connection = Connection(wire, encoding, live, dict(scope))
@@ -66,23 +71,29 @@ def _stream(encoding: Encoding, media_type: str, first: bytes, *, preamble: byte
     return respond
 
 
-async def begin(send: Send, status: int, headers: dict[str, str]) -> None:
-    """The head of a response."""
-    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
+async def begin_stream(send: Send, media_type: str) -> None:
+    """The head of a response that does not end by itself."""
+    headers = [(b"content-type", media_type.encode()), (b"cache-control", b"no-store")]
+    headers.append((b"x-accel-buffering", b"no"))
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
 
 
 @asynccontextmanager
 async def stream_wire(scope: Scope, send: Send, encoding: Encoding) -> AsyncIterator[StreamWire]:
     """A wire that has ended when the block has; a client that does not take its last word is cut off."""
     wire = StreamWire(send, encoding)
+    extensions: dict[str, Any] = scope.get("extensions") or {}
+    http: LiveHttp | None = extensions.get(EXTENSION)
+    if http is not None:
+        http.hang_up = wire.hang_up
     try:
         yield wire
     finally:
         said = await wire.ended()
-        extensions: dict[str, Any] = scope.get("extensions") or {}
-        if not said and ABORT in extensions:
-            extensions[ABORT]()
+        if http is not None:
+            http.hang_up = None
+            if not said:
+                http.abort()
 
 
 async def gone(receive: Receive) -> None:

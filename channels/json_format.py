@@ -58,27 +58,34 @@ def text(data: bytes) -> Raw:
 # Publications
 
 
-class _Pub(msgspec.Struct):
-    pub: Publication
+class Pushed(msgspec.Struct):
+    """What comes over the bus for a channel: one of these."""
 
-
-class _Push(msgspec.Struct):
-    push: _Pub
-
-
-class _AnyPush(msgspec.Struct):
     channel: str
     pub: Publication | None = None
     join: Info | None = None
     leave: Info | None = None
 
 
-class _Passed(msgspec.Struct):
-    push: _AnyPush
+class _Push(msgspec.Struct):
+    push: Pushed
 
 
 _pushed = msgspec.json.Decoder(_Push)
-_passed = msgspec.json.Decoder(_Passed)
+
+
+def pushed_in(body: bytes) -> Pushed:
+    """A push that was made by `published` or `push`. Raises what msgspec raises for anything else."""
+    return _pushed.decode(body).push
+
+
+def is_push(channel: str, body: bytes) -> bool:
+    """Whether these bytes are a push on this channel that may be passed on."""
+    try:
+        said = pushed_in(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return said.channel == channel and (said.pub or said.join or said.leave) is not None
 
 
 def publication(entry: Entry) -> bytes:
@@ -94,15 +101,6 @@ def published(channel: str, pub: bytes) -> bytes:
     return b'{"push":{"channel":"%s","pub":%s}}' % (channel.encode(), pub)
 
 
-def is_push(channel: str, body: bytes) -> bool:
-    """Whether these bytes are a push on this channel that may be passed on."""
-    try:
-        said = _passed.decode(body).push
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
-    return said.channel == channel and (said.pub or said.join or said.leave) is not None
-
-
 def publication_in(channel: str, pushed: bytes) -> bytes:
     """The publication, as bytes, inside a push made by `published`."""
     return pushed[len(channel) + 28 : -2]
@@ -110,4 +108,6 @@ def publication_in(channel: str, pushed: bytes) -> bytes:
 
 def publication_of(pushed: bytes) -> Publication:
     """The publication inside a push made by `published`."""
-    return _pushed.decode(pushed).push.pub
+    publication = pushed_in(pushed).pub
+    assert publication is not None, "it was made by published()"
+    return publication

@@ -2,34 +2,36 @@
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
 from channels.gate import Gate
 from channels.relay import Relay
 
-if TYPE_CHECKING:
-    from channels.connection import Connection
-    from channels.emulation import Emulation
+
+class Joined(Protocol):
+    """What is known of a connection here (channels/connection.py is the whole of it)."""
+
+    def left(self) -> None: ...
 
 
 class Live(msgspec.Struct):
-    """One a process. `rest` is the application itself, for rpc."""
+    """One a process. `rest` is the application itself, for rpc; `emulation` see channels/emulation.py."""
 
     relay: Relay
     gate: Gate
     rest: Any
-    emulation: "Emulation"
+    emulation: Any
     allowed_origins: Collection[str]
-    connections: "set[Connection]" = msgspec.field(default_factory=set)
+    connections: set[Any] = msgspec.field(default_factory=set)
 
     def allows(self, origin: str | None) -> bool:
         """Whether a page from this origin may connect; `null` never may, what is no browser sends none."""
         return origin is None or origin in self.allowed_origins
 
     @contextmanager
-    def knowing(self, connection: "Connection") -> Iterator[None]:
+    def knowing(self, connection: Joined) -> Iterator[None]:
         """Count it among the connections until the block ends; then it has left."""
         self.connections.add(connection)
         try:

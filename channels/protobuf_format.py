@@ -17,25 +17,13 @@ from google.protobuf.message import DecodeError
 from msgspec import Raw
 
 from channels import client_pb2 as pb
-from channels.protocol import Command, HangUp, Info, Publication
+from channels import json_format
+from channels.protocol import Command, HangUp, Publication
 
 _MESSAGE: Final = 11  # FieldDescriptor.TYPE_MESSAGE
 _BYTES: Final = 12  # FieldDescriptor.TYPE_BYTES
 
 
-class _Pushed(msgspec.Struct):
-    """What comes over the bus."""
-
-    pub: Publication | None = None
-    join: Info | None = None
-    leave: Info | None = None
-
-
-class _Push(msgspec.Struct):
-    push: _Pushed
-
-
-_pushed = msgspec.json.Decoder(_Push)
 _publication = msgspec.json.Decoder(Publication)
 
 
@@ -84,12 +72,9 @@ def push(channel: str, kind: str, body: msgspec.Struct) -> bytes:
 
 def forward(channel: str, pushed: bytes) -> bytes:
     """A push as it came over the bus, in this format."""
-    said = _pushed.decode(pushed).push
-    for kind in ("pub", "join", "leave"):
-        body = getattr(said, kind)
-        if body is not None:
-            return push(channel, kind, body)
-    raise ValueError(f"a push of no kind that we know: {pushed[:100]!r}")
+    said = json_format.pushed_in(pushed)
+    kind = next(name for name in ("pub", "join", "leave") if getattr(said, name) is not None)
+    return push(channel, kind, getattr(said, kind))
 
 
 def text(data: bytes) -> Raw:

@@ -42,6 +42,7 @@ CLOSES: Final = {
     3500: "invalid token",
     3501: "bad request",
     3502: "stale",
+    3507: "permission denied",
     3508: "not available",
 }
 UNSUBSCRIBED: Final = {2000: "server unsubscribe", 2500: "insufficient state"}

@@ -35,11 +35,11 @@ class Watchman:
                 log.warning("cannot check open sockets: %s: %s", type(error).__name__, error)
 
     async def make_round(self) -> None:
-        known = {connection: connection.claims for connection in self._connections if connection.claims}
-        sessions = {claims.sid: claims.sub for claims in known.values()}
+        known = {connection: connection.standing.claims for connection in self._connections}
+        sessions = {claims.sid: claims.sub for claims in known.values() if claims is not None}
         rights = await self._gate.rights_of(sessions)
         for connection, claims in known.items():
-            if connection.gone or connection.claims is not claims:
+            if claims is None or connection.gone or connection.standing.claims is not claims:
                 continue  # it went, or came with another token, while we asked
             if claims.sid not in rights:
                 connection.hang_up(3500)

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import wsproto
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 
-from channels import protocol
+from channels import drain, protocol
 
 EXTENSION: Final = "maycole.wire"
 HIGH_WATER_BYTES: Final = 256 * 1024
@@ -115,11 +115,11 @@ class LiveProtocol(WSProtocol):
             self.watcher.ponged()
 
     def shutdown(self) -> None:
-        """The server stops: say so in a way after which clients come back."""
+        """The server stops: say so, to each client at its own moment, in a way after which it comes back."""
         if self.transport.is_closing():
             return
         if self.handshake_complete:
-            self.hang_up(3001)
+            self.loop.call_later(drain.moment(len(self.connections)), self.hang_up, 3001)
         else:
             super().shutdown()
 

@@ -37,7 +37,7 @@ PACKAGES: Final = {
         "pyotp",
         "webauthn",
     },
-    "channels": {"asyncpg", "hiredis", "litestar", "msgspec", "redis", "uvicorn", "wsproto"},
+    "channels": {"asyncpg", "google", "hiredis", "litestar", "msgspec", "redis", "uvicorn", "wsproto"},
 }
 VENDORS: Final = ("aioboto3", "authlib", "boto3", "botocore", "httpx2", "pywebpush", "sendgrid", "stripe")
 # A package that has few places -> those places; a name that ends in / stands for everything below it.

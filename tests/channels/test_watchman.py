@@ -71,12 +71,14 @@ async def test_a_socket_that_goes_while_it_is_asked_about_is_passed_over(
 ) -> None:
     ann = await api.person("Ann")
     screen = await listeners(url, ann.token)
-    [connection] = [each for each in live.connections if each.claims and each.claims.sub == ann.id]
+    [connection] = [
+        each for each in live.connections if each.standing.claims and each.standing.claims.sub == ann.id
+    ]
     asked = policy.roles_of
 
     async def and_meanwhile_it_fails(user_ids: Collection[str]) -> dict[str, dict[str, policy.Role]]:
         roles = await asked(user_ids)
-        connection.claims = None
+        connection.standing.claims = None
         return roles
 
     monkeypatch.setattr(policy, "roles_of", and_meanwhile_it_fails)

@@ -1,0 +1,78 @@
+"""Standing: who a client says it is, for how long that is good, and what it may do.
+
+What it may do is asked once for all that the client says in one breath, and again when news of its rights is
+heard. A token that runs out is not the end: the client has EXPIRED_FOR_S to bring the next one.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from channels.gate import Gate, Rights
+from channels.protocol import ClientInfo, HangUp
+from domain.auth.tokens import Claims
+
+EXPIRED_FOR_S: Final = 25.0
+
+
+class Standing:
+    """`claims` and `rights` are None until the client has said who it is."""
+
+    def __init__(self, gate: Gate, hang_up: Callable[[int], None]) -> None:
+        self.claims: Claims | None = None
+        self.rights: Rights | None = None
+        self._gate = gate
+        self._hang_up = hang_up
+        self._are_fresh = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def rights_of(self, claims: Claims) -> Rights:
+        """Raises HangUp where the session is over."""
+        rights = await self._gate.rights(claims.sub, claims.sid)
+        if rights is None:
+            raise HangUp(3500)
+        return rights
+
+    def begin(self, claims: Claims, rights: Rights) -> None:
+        """The client has shown a token, and this is what it may do now."""
+        self.claims, self.rights = claims, rights
+        self._are_fresh = True
+        self.stop()
+        if self.lasts_s is not None:
+            after = self.lasts_s + EXPIRED_FOR_S
+            self._timer = asyncio.get_running_loop().call_later(after, self._hang_up, 3005)
+
+    async def renew(self, claims: Claims) -> None:
+        """Another token, of the same user. Raises HangUp."""
+        if self.claims is None or claims.sub != self.claims.sub:
+            raise HangUp(3500)
+        self.begin(claims, await self.rights_of(claims))
+
+    def ask_again(self) -> None:
+        """What was known of its rights may have changed."""
+        self._are_fresh = False
+
+    async def fresh(self) -> Rights:
+        """What the client may do. Not twice at once, so that older answers replace no newer ones."""
+        if not self._are_fresh or self.rights is None:
+            assert self.claims is not None, "asked only of a client that said who it is"
+            self.rights = await self.rights_of(self.claims)
+            self._are_fresh = True
+        return self.rights
+
+    @property
+    def lasts_s(self) -> int | None:
+        """Seconds for which the token is good, at least 1; None for ever."""
+        assert self.claims is not None, "asked only of a client that said who it is"
+        return max(1, round(self.claims.exp - time.time())) if self.claims.exp else None
+
+    def info(self, client_id: str) -> ClientInfo:
+        """What others on a channel see of this client."""
+        assert self.rights is not None, "asked only of a client that said who it is"
+        return ClientInfo(self.rights.identity.user_id, client_id, self._gate.introduction(self.rights))
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
