@@ -49,6 +49,8 @@ class Coalesced(Generic[K, V]):
         """The task has only just begun, so whoever asked in the same turn is among those who wait."""
         keys = list(self._waiting)[:AT_ONCE_MAX]
         asked = {key: self._waiting.pop(key) for key in keys}
+        if not asked:
+            return  # another one, that began in the same turn, has taken them all
         try:
             found = await self._fetch(keys)
         except Exception as error:
