@@ -283,7 +283,7 @@ async def _send(connection: AbstractConnection, *command: bytes) -> None:
 def _heads(body: bytes) -> list[Head]:
     try:
         return msgspec.json.decode(body, type=list[Head])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         # Not one of ours, or from a version to come: it says nothing to us, and the log says everything.
         log.warning("cannot read what is announced: %r", body[:100])
         return []

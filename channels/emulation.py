@@ -57,6 +57,9 @@ class _Passed(msgspec.Struct):
     frame: bytes
 
 
+_passed = msgspec.json.Decoder(_Passed)
+
+
 class Emulation:
     """The sessions that this process holds, by their secret names; `node` is its own name on the bus."""
 
@@ -94,7 +97,11 @@ class Emulation:
         return inbox is not None
 
     def _passed(self, body: bytes) -> None:
-        passed = msgspec.json.decode(body, type=_Passed)
+        try:
+            passed = _passed.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            log.warning("cannot read an uplink: %r", body[:100])
+            return
         self._put(passed.session, passed.frame)
 
 

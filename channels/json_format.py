@@ -83,7 +83,7 @@ def is_push(channel: str, body: bytes) -> bool:
     """Whether these bytes are a push on this channel that may be passed on."""
     try:
         said = pushed_in(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return said.channel == channel and (said.pub or said.join or said.leave) is not None
 

@@ -28,6 +28,9 @@ GARBAGE = (
     b'[{"channel":1}]',
     b"{}",
     b"null",
+    b'{"push":{"channel":1}}',
+    b'{"deep":' + b"[" * 100_000,
+    b'[{"deep":' + b"[" * 100_000,
 )
 
 
@@ -38,18 +41,20 @@ async def doorbell(config: Config) -> AsyncIterator[redis.asyncio.Redis]:
 
 
 async def test_garbage_on_redis_is_passed_over_and_what_follows_is_heard(
-    url: str, stream: Stream, doorbell: redis.asyncio.Redis
+    url: str, live: Live, stream: Stream, doorbell: redis.asyncio.Redis
 ) -> None:
     async with raw(url, token=stream.ann.token) as client:
         await client.ask(subscribe={"channel": stream.channel})
         for garbage in GARBAGE:
             await doorbell.publish(f"maycole:{stream.channel}", garbage)
             await doorbell.publish("maycole:tops", garbage)
+            await doorbell.publish(f"maycole:node:{live.emulation.node}", garbage)
         await stream.append(2)
         while len(client.pushes) < 2:
             await client.frame()
     assert [push["pub"]["offset"] for push in client.pushes] == [11, 12]
     assert not any("garbage" in str(push) for push in client.pushes)
+    assert live.relay.bus.listening, "the reader has survived it"
 
 
 async def test_a_forged_entry_ahead_of_its_time_is_not_shown(
