@@ -1,6 +1,7 @@
 """Listeners: the official SDK, and what its handlers saw; they wait for what is expected, not for a time."""
 
 import asyncio
+import json
 from collections import defaultdict
 from collections.abc import Callable
 from types import TracebackType
@@ -23,13 +24,14 @@ WITHIN_S = 20
 class Listener:
     """One client. `seen[channel]` lists (offset, entry) in the order in which its handlers were called."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, *, use_protobuf: bool = False) -> None:
         self.seen: dict[str, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
         self.said: list[tuple[Any, ...]] = []
         self._changed = asyncio.Condition()
         self.client = Client(
             f"{url.replace('http', 'ws', 1)}/connection/websocket",
             token=token,
+            use_protobuf=use_protobuf,
             events=_ClientEvents(self),
             min_reconnect_delay=0.05,
             max_reconnect_delay=0.5,
@@ -73,7 +75,9 @@ class Listener:
             self.said.append(what)
             self._changed.notify_all()
 
-    async def saw(self, channel: str, offset: int, entry: dict[str, Any]) -> None:
+    async def saw(self, channel: str, offset: int, entry: Any) -> None:
+        if isinstance(entry, bytes):
+            entry = json.loads(entry)  # as Protobuf gives it
         async with self._changed:
             self.seen[channel].append((offset, entry))
             self._changed.notify_all()
@@ -85,8 +89,8 @@ class Listeners:
     def __init__(self) -> None:
         self._all: list[Listener] = []
 
-    async def __call__(self, url: str, token: str) -> Listener:
-        listener = Listener(url, token)
+    async def __call__(self, url: str, token: str, *, use_protobuf: bool = False) -> Listener:
+        listener = Listener(url, token, use_protobuf=use_protobuf)
         self._all.append(listener)
         return await listener.connect()
 

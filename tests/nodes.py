@@ -1,0 +1,102 @@
+"""Nodes: the live half of a process, several of them in this one, each with a gate and a Redis of its choice.
+
+What production has once a process is here as often as a test needs it: endpoints under the real server, hub,
+relay, presence and bus. The log is the one of the app under test, and so is its pool.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from litestar import Litestar
+from litestar.datastructures import State
+
+from app.server import Server, address, listening
+from channels.emulation import Emulation, emulation
+from channels.endpoint import connection_websocket
+from channels.gate import Gate
+from channels.http_stream import connection_http_stream, connection_sse
+from channels.live import Live
+from channels.relay import Relay
+from domain import db, ids, streams
+from domain.channels import Kind
+from domain.streams import Draft, Entry
+from tests.conformance.profile import OpenGate
+
+NEWEST: Final = Kind("newest", owner="anyone", kept="newest", delta=True)
+TAIL: Final = Kind("tail", owner="anyone", kept="nothing", presence=True)
+PLAIN: Final = Kind("plain", owner="anyone", size=100)
+DELTA: Final = Kind("delta", owner="anyone", delta=True)
+KINDS: Final = {kind.name: kind for kind in (NEWEST, TAIL, PLAIN, DELTA)}
+
+
+class KindsGate(OpenGate):
+    """OpenGate with a kind of channel for each thing that may hold for one: `delta:<any name>`, and so on."""
+
+    def kind_of(self, channel: str) -> Kind:
+        return KINDS.get(channel.partition(":")[0]) or super().kind_of(channel)
+
+
+class Node(NamedTuple):
+    """A node that serves."""
+
+    url: str
+    live: Live
+
+    async def append(self, channel: str, *data: str) -> list[Entry]:
+        """Entries with this JSON, announced like any."""
+        async with db.transaction() as unit:
+            drafts = [Draft(channel, ids.new("evt"), "test", text) for text in data]
+            entries = await streams.append(unit.connection, drafts)
+        streams.announce(entries)
+        return entries
+
+
+@contextlib.asynccontextmanager
+async def node(
+    redis_url: str, gate: Gate, *, rest: Any = None, origins: Sequence[str] = ()
+) -> AsyncIterator[Node]:
+    """A node that serves until the block ends."""
+    relay = Relay(redis_url, gate.kind_of)
+    live = Live(relay, gate, rest, Emulation(relay), frozenset(origins))
+    app = Litestar(
+        [connection_websocket, connection_http_stream, connection_sse, emulation],
+        state=State({"live": live}),
+        openapi_config=None,
+    )
+    started = asyncio.Event()
+    await live.emulation.listen()
+    bus = relay.bus
+    work = [bus.run_reader(), bus.run_publisher(), relay.run(), relay.presence.run()]
+    with listening("127.0.0.1", 0) as listener:
+        server = Server(app, on_started=started.set)
+        tasks = [asyncio.create_task(task) for task in work]
+        serving = asyncio.create_task(server._serve([listener]))
+        await started.wait()
+        streams.listeners.append(relay.announce)
+        try:
+            yield Node(address(listener), live)
+        finally:
+            streams.listeners.remove(relay.announce)
+            server.should_exit = True
+            for connection in list(live.connections):
+                connection.hang_up(3001)
+            await serving
+            for task in tasks:
+                task.cancel()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            await bus.close()
+            assert {type(outcome) for outcome in outcomes} == {asyncio.CancelledError}, outcomes
+
+
+async def until(condition: Any, *, within_s: float = 20) -> None:
+    """Wait until a condition that nothing tells of is true; it may be a coroutine function."""
+    async with asyncio.timeout(within_s):
+        while True:
+            found = condition()
+            if asyncio.iscoroutine(found):
+                found = await found
+            if found:
+                return
+            await asyncio.sleep(0.01)
