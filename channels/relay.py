@@ -12,7 +12,7 @@ Promises
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -77,23 +77,23 @@ class Relay:
 
         Raises what the database raises.
         """
-        feeds: list[Feed] = []
+        opening = {name: self._opening.ask(name) for name in channels if name not in self.hub.feeds}
+        # At once: one that lingers must not close while the others are opened.
+        feeds = {name: self._pinned(self.hub.feeds[name]) for name in channels if name not in opening}
         try:
-            opening = {name: self._opening.ask(name) for name in channels if name not in self.hub.feeds}
-            for channel in channels:
-                feed = self.hub.feeds.get(channel) or await self._opened(channel, opening)
-                feed.pins += 1
-                feeds.append(feed)
-            yield feeds
+            for name, opened in opening.items():
+                # Shielded: many may wait for the same opening; one that goes away is no reason to stop.
+                feed = await asyncio.shield(opened)
+                assert feed is not None, "_open leaves no channel out"
+                feeds[name] = self._pinned(feed)
+            yield [feeds[name] for name in channels]
         finally:
-            for feed in feeds:
+            for feed in feeds.values():
                 feed.pins -= 1
                 self.let_go(feed)
 
-    async def _opened(self, channel: str, opening: Mapping[str, asyncio.Future[Feed | None]]) -> Feed:
-        # Shielded: many may wait for the same opening, and one of them going away is no reason to stop.
-        feed = await asyncio.shield(opening.get(channel) or self._opening.ask(channel))
-        assert feed is not None, "_open leaves no channel out"
+    def _pinned(self, feed: Feed) -> Feed:
+        feed.pins += 1
         return feed
 
     def let_go(self, feed: Feed) -> None:

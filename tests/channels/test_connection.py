@@ -1,7 +1,7 @@
 """A connection with a wire and a relay of the test's own: interleavings that a network seldom shows."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
 import pytest
@@ -138,6 +138,36 @@ async def test_a_socket_that_is_gone_leaves_no_follower_no_timer_and_no_feed_beh
     connection.left()
     await _until(lambda: not relay.hub.feeds)
     assert connection.subscriptions == {}
+
+
+async def test_a_feed_that_was_about_to_close_stays_open_while_others_are_being_opened(
+    relay: Relay, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("channels.relay.LINGER_S", 0.01)
+    may_open = asyncio.Event()
+    open_heads = streams.open_heads
+
+    async def slowly(names: Collection[str]) -> list[streams.Head]:
+        await may_open.wait()
+        return await open_heads(names)
+
+    async with relay.following(stream.channel):
+        pass
+    monkeypatch.setattr(streams, "open_heads", slowly)
+    lingering = relay.hub.feeds[stream.channel]
+
+    async def follow_both() -> bool:
+        async with relay.following(stream.channel, channels.audit(stream.ann.personal_team_id)) as feeds:
+            return feeds[0] is lingering and relay.hub.feeds.get(stream.channel) is lingering
+
+    following = asyncio.create_task(follow_both())
+    async with asyncio.timeout(10):
+        while lingering.closing is not None and lingering.closing.when() > asyncio.get_running_loop().time():
+            await asyncio.sleep(0.005)
+    await asyncio.sleep(0)
+    may_open.set()
+    assert await following, "else nobody would tell it anything any more"
+    await _until(lambda: not relay.hub.feeds)
 
 
 async def test_a_thousand_that_come_back_cost_one_read_for_each_channel(
