@@ -181,12 +181,14 @@ async def _history(connection: Connection, asked: Asked) -> None:
     limit = protocol.HISTORY_MAX if body.limit < 0 else min(body.limit, protocol.HISTORY_MAX)
     # Nothing beyond the head that is answered: who subscribes from there would get it twice.
     since = body.since.offset if body.since is not None else None
+    oldest = head.offset - kind.size + 1 if kind.size is not None else 1
     if limit and body.reverse:
         before = head.offset + 1 if since is None else min(since, head.offset + 1)
         entries = await streams.read_back(body.channel, before, limit=limit)
     elif limit:
-        entries = await streams.read(body.channel, since or 0, limit=limit, until=head.offset)
-    kept = [entry for entry in entries if kind.size is None or entry.offset > head.offset - kind.size]
+        after = max(since or 0, oldest - 1)
+        entries = await streams.read(body.channel, after, limit=limit, until=head.offset)
+    kept = [entry for entry in entries if entry.offset >= oldest]
     publications = [Raw(publication) for publication in _at_most(ANSWER_BYTES_MAX, kept)]
     asked.answer(protocol.Position(publications, head.epoch, head.offset))
 

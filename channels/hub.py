@@ -202,8 +202,8 @@ class Hub:
     def skip_to(self, channel: str, entry: Entry) -> None:
         """The newest entry of a channel where only that counts: what lies between is of no interest."""
         feed = self.feeds.get(channel)
-        if feed is None or entry.offset <= feed.last:
-            return
+        if feed is None or entry.offset <= feed.last or entry.epoch != feed.epoch:
+            return  # of another epoch is for `restart` to say
         self.flush(feed)
         self._stand_at(feed, entry.epoch, entry.offset - 1)
         self._mark(feed)

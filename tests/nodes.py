@@ -15,11 +15,13 @@ from litestar.datastructures import State
 from app.server import Server, address, listening
 from channels.emulation import Emulation, emulation
 from channels.endpoint import connection_websocket
-from channels.gate import Gate
+from channels.gate import Gate, Rights
 from channels.http_stream import connection_http_stream, connection_sse
 from channels.live import Live
+from channels.protocol import Refused
 from channels.relay import Relay
 from domain import db, ids, streams
+from domain.auth.tokens import Claims
 from domain.channels import Kind
 from domain.streams import Draft, Entry
 from tests.conformance.profile import OpenGate
@@ -28,14 +30,26 @@ NEWEST: Final = Kind("newest", owner="anyone", kept="newest", delta=True)
 TAIL: Final = Kind("tail", owner="anyone", kept="nothing", presence=True)
 PLAIN: Final = Kind("plain", owner="anyone", size=100)
 DELTA: Final = Kind("delta", owner="anyone", delta=True)
+OWN: Final = Kind("own", owner="user", joined_by_server=True)
 KINDS: Final = {kind.name: kind for kind in (NEWEST, TAIL, PLAIN, DELTA)}
 
 
 class KindsGate(OpenGate):
-    """OpenGate with a kind of channel for each thing that may hold for one: `delta:<any name>`, and so on."""
+    """Whoever says who they are may follow everything: a kind of channel for each thing that may hold.
+
+    A token is the user's name, and `@<second>` where it is not good for ever.
+    """
+
+    def claims(self, token: str) -> Claims:
+        user, _, until_s = token.partition("@")
+        return Claims(user, f"sess_{user}", int(until_s or 0))
 
     def kind_of(self, channel: str) -> Kind:
-        return KINDS.get(channel.partition(":")[0]) or super().kind_of(channel)
+        return KINDS.get(channel.partition(":")[0], OWN)
+
+    def may_follow(self, rights: Rights, channel: str, token: str | None = None) -> None:
+        if channel.startswith("#") and channel != self.own_channel(rights.identity.user_id):
+            raise Refused(103)
 
 
 class Node(NamedTuple):
