@@ -45,7 +45,7 @@ class Called(msgspec.Struct):
     body: Raw = Raw(b"null")
 
 
-_call = msgspec.json.Decoder(Call)
+_call = msgspec.json.Decoder(Call | None)
 
 
 async def call(app: App, via: Scope, claims: Claims, method: str, data: Raw) -> Raw:
@@ -57,8 +57,8 @@ async def call(app: App, via: Scope, claims: Claims, method: str, data: Raw) -> 
     if asked is None:
         raise Refused(104)
     try:
-        given = _call.decode(bytes(data) or b"{}")
-    except (msgspec.DecodeError, UnicodeDecodeError) as malformed:
+        given = _call.decode(bytes(data) or b"{}") or Call()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:
         raise Refused(107) from malformed
     headers = {name.lower(): value for name, value in given.headers.items()}
     if headers.keys() - HEADERS or not all(map(_HEADER_VALUE.fullmatch, headers.values())):

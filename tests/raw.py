@@ -57,10 +57,18 @@ class Raw:
 
 
 @contextlib.asynccontextmanager
-async def raw(url: str, *, token: str | None = None, origin: str | None = None) -> AsyncIterator[Raw]:
-    """An open websocket; connected as the token's user if there is one."""
-    where = f"{url.replace('http', 'ws', 1)}/connection/websocket"
-    async with websockets.connect(where, additional_headers={"Origin": origin} if origin else None) as socket:
+async def raw(
+    url: str,
+    *,
+    token: str | None = None,
+    origin: str | None = None,
+    agent: str | None = None,
+    query: str = "",
+) -> AsyncIterator[Raw]:
+    """An open websocket; connected as the token's user if there is one. `agent` is its user agent."""
+    where = f"{url.replace('http', 'ws', 1)}/connection/websocket{query}"
+    headers = {"Origin": origin} if origin else None
+    async with websockets.connect(where, additional_headers=headers, user_agent_header=agent) as socket:
         client = Raw(socket)
         if token is not None:
             answer = await client.ask(connect={"token": token})
