@@ -84,7 +84,8 @@ class Relay:
             for name, opened in opening.items():
                 # Shielded: many may wait for the same opening; one that goes away is no reason to stop.
                 feed = await asyncio.shield(opened)
-                assert feed is not None, "_open leaves no channel out"
+                while feed is None or self.hub.feeds.get(name) is not feed:
+                    feed = await asyncio.shield(self._opening.ask(name))  # closed again by now
                 feeds[name] = self._pinned(feed)
             yield [feeds[name] for name in channels]
         finally:
