@@ -1,6 +1,6 @@
 """Servers of their own for the tests that stop and kill them."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import msgspec
@@ -8,6 +8,8 @@ import pytest
 
 from app.config import Config
 from app.embedded import Embedded
+from tests.faults import field as field_
+from tests.faults.field import Field
 from tests.processes import migrate
 
 
@@ -26,3 +28,12 @@ async def own_config(config: Config, own_servers: Embedded) -> Config:
     )
     await migrate(own)
     return own
+
+
+@pytest.fixture(scope="session")
+async def field(ground: Path) -> AsyncIterator[Field]:
+    """Two apps with servers of their own, all of which a scenario may break and makes whole again."""
+    place = ground / "field"
+    place.mkdir(mode=0o711)
+    async with field_.field(place) as opened:
+        yield opened

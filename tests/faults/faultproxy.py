@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
@@ -80,7 +80,8 @@ class Link:
 class FaultProxy:
     """Listens on a loopback port that the kernel chose. `refusing` resets whoever comes.
 
-    `backends` are dialled in turn until one answers, from the one that answered last: a load balancer.
+    `backends` are dialled until one answers, beginning with the one that answered last; with `in_turn`, with
+    the one after it: a load balancer.
     """
 
     def __init__(self, backends: Sequence[Address]) -> None:
@@ -88,6 +89,7 @@ class FaultProxy:
         self.to_server = Way()
         self.to_client = Way()
         self.refusing = False
+        self.in_turn = False
         self.links: set[Link] = set()
         self.accepted = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -167,8 +169,9 @@ class FaultProxy:
             link.reset()
 
     async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        first = self._last + self.in_turn
         for step in range(len(self.backends)):
-            place = (self._last + step) % len(self.backends)
+            place = (first + step) % len(self.backends)
             try:
                 answered = await self.backends[place].dial()
             except (OSError, TimeoutError):
@@ -198,10 +201,3 @@ class FaultProxy:
             writer.write(data)
             await writer.drain()
             passed += len(data)
-
-
-@contextlib.asynccontextmanager
-async def proxies(*backends: Address) -> AsyncIterator[list[FaultProxy]]:
-    """One proxy for each of these."""
-    async with contextlib.AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(await FaultProxy.listen(backend)) for backend in backends]

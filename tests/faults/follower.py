@@ -5,10 +5,8 @@ and reads the list anew when it is told that what it missed cannot be recovered.
 """
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from types import TracebackType
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Self
 
 from centrifuge import Client, ClientEventHandler, SubscriptionEventHandler
@@ -130,21 +128,15 @@ class Followers:
             return f"{follower.name} is behind on {', '.join(behind())}"
         return ""
 
-    def histories(self, *, but: Iterable[Follower] = ()) -> dict[str, list[Seen]]:
-        return {follower.name: list(follower.seen) for follower in self.all if follower not in set(but)}
+    def histories(self) -> dict[str, list[Seen]]:
+        return {follower.name: list(follower.seen) for follower in self.all}
 
     def closes(self) -> Sequence[int]:
         return [code for follower in self.all for code in follower.closes]
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with contextlib.ExitStack() as stack:
-            stack.callback(self.all.clear)
-            await asyncio.gather(*(follower.end() for follower in self.all))
+    async def disconnect(self) -> None:
+        """All of them; their histories stay."""
+        await asyncio.gather(*(follower.end() for follower in self.all))
 
 
 class _OfClient(ClientEventHandler):

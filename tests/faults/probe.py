@@ -1,0 +1,101 @@
+"""The probe: one short scenario that no known bug gets through, against one app that may have one.
+
+Nothing is killed in it. Writers undo what they did at the last moment or forget to announce it, one client is
+cut off for a moment and then for too long, one member is removed.
+"""
+
+import asyncio
+import time
+from typing import Final
+
+from tests.faults.checker import Verdict
+from tests.faults.faultproxy import FaultProxy
+from tests.faults.field import Application, Field, seeded, until
+from tests.faults.history import Joined, Left, Revoked
+from tests.faults.scenario import Play
+from tests.faults.seeded import BUGS
+from tests.faults.trade import Account, Shop
+
+# The kinds of finding of which each bug must cause at least one.
+CAUGHT_BY: Final = {
+    "unordered-offsets": {"disordered", "lost"},
+    "no-head-lock": {"disordered"},
+    "announce-before-commit": {"undone"},
+    "commit-forgotten": {"lost"},
+    "gap-not-filled": {"disordered"},
+    "resubscribe-without-catch-up": {"dishonest", "lost"},
+    "false-recovery": {"dishonest", "lost"},
+    "ring-off-by-one": {"dishonest"},
+    "double-delivery": {"doubled"},
+    "deaf-to-removal": {"revoked"},
+}
+assert set(CAUGHT_BY) == set(BUGS), "each bug is expected to be caught by something"
+RECOVERED_MAX: Final = 300
+SETTLE_S: Final = 3.0  # in a run with a bug, nobody waits long for what will not come
+
+
+async def hunt(field: Field, bug: str) -> Verdict:
+    """What the checker finds in an app with this bug (`none`: with none)."""
+    async with field.another(seeded(bug, "serve")) as app, await FaultProxy.listen(app.address) as line:
+        return await _probe(field, app, line, bug)
+
+
+def caught(bug: str, verdict: Verdict) -> bool:
+    return bool(CAUGHT_BY[bug] & {finding.kind for finding in verdict.findings})
+
+
+async def _probe(field: Field, app: Application, line: FaultProxy, bug: str) -> Verdict:
+    patience_s = 30.0 if bug == "none" else SETTLE_S
+    write = seeded(bug, "writer")
+    async with Play(field) as play:
+        ann, bob = await Account.new(field, "Ann"), await Account.new(field, "Bob")
+        shop = await Shop.open(ann, items=4, member=bob)
+        play.shops.append(shop)
+        await play.followers.add(ann.follower("steady", url=app.url), shop.channel)
+        away = ann.follower("away", url=f"http://127.0.0.1:{line.port}")
+        await play.followers.add(away, shop.channel)
+        member = await play.followers.add(bob.follower("member", url=app.url), shop.channel)
+
+        # All at once, some of it undone or not announced.
+        await asyncio.gather(
+            play.trade.by_process(shop, write, changes=20, tasks=4, silent_every=3),
+            *(_changes(play, shop, item, app, 10) for item in shop.items),
+        )
+        await play.level(within_s=patience_s)
+
+        # Gone for a moment, then for more than is kept at hand.
+        line.cut()
+        await _changes(play, shop, shop.items[0], app, 3)
+        line.mend()
+        await until(lambda: _comebacks(away.seen) == 1, patience_s)
+        await play.level(within_s=patience_s)
+        line.cut()
+        await play.trade.by_process(shop, write, changes=RECOVERED_MAX + 40, at_once=34)
+        line.mend()
+        await until(lambda: _comebacks(away.seen) == 2, patience_s)
+        await play.level(within_s=patience_s)
+
+        path = f"/teams/{shop.team_id}/members/{bob.person.id}"
+        assert (await ann.person.delete(path)).status_code == 204
+        await until(lambda: _left(member.seen, shop.channel), patience_s)
+        member.note(Revoked(shop.channel, time.monotonic()))
+        await _changes(play, shop, shop.items[0], app, 2)
+        return await play.finish(within_s=patience_s, url=app.url)
+
+
+async def _changes(play: Play, shop: Shop, item: str, app: Application, count: int) -> None:
+    for number in range(1, count + 1):
+        await play.trade.change(shop, item, undo=number % 10 == 0, url=app.url)
+
+
+def _comebacks(seen: list[object]) -> int:
+    """How often the client was let in again on the channel it asked for (it has no other with a list)."""
+    return sum(_came_back(event) for event in seen)
+
+
+def _left(seen: list[object], channel: str) -> bool:
+    return any(isinstance(event, Left) and event.channel == channel for event in seen)
+
+
+def _came_back(event: object) -> bool:
+    return isinstance(event, Joined) and event.was_recovering and event.channel.startswith("inventory:")

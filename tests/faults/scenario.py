@@ -1,0 +1,140 @@
+"""What scenarios are made of: a trade, followers who watch it, and the verdict when all is whole again."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final, Self
+
+from tests.faults.checker import KINDS, Verdict, check
+from tests.faults.field import Field
+from tests.faults.follower import WITHIN_S, Followers
+from tests.faults.history import History, read_books, read_log
+from tests.faults.trade import BEGAN_WITH, Account, Shop, Trade
+
+SENTINEL_TRIES: Final = 100
+COLUMNS: Final = (
+    "scenario",
+    "faults injected",
+    "entries",
+    *KINDS,
+    "staleness",
+    "and",
+)
+
+
+@dataclass
+class Outcome:
+    """What came of a scenario. `broken` are promises that do not show in a history; `notes` are figures."""
+
+    scenario: str
+    faults: str
+    verdict: Verdict
+    notes: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        return not self.verdict.findings and not self.broken
+
+    def row(self) -> list[str]:
+        counts = [str(self.verdict.count(kind)) for kind in KINDS]
+        staleness = f"{self.verdict.staleness_s:.2f} s"
+        said = "; ".join([*self.notes, *(f"BROKEN: {what}" for what in self.broken)])
+        return [self.scenario, self.faults, str(self.verdict.committed), *counts, staleness, said]
+
+    def said(self) -> str:
+        return "\n".join([self.verdict.said(), *self.broken])
+
+
+class Play:
+    """One scenario under way: shops, who writes in them, who watches."""
+
+    def __init__(self, field_: Field) -> None:
+        self.field = field_
+        self.trade = Trade(field_)
+        self.followers = Followers()
+        self.shops: list[Shop] = []
+
+    async def open(self, shops: int, *, items: int = 2, watchers: int = 1) -> None:
+        """Shops of owners of their own, each with that many watchers on its channel."""
+        for number in range(shops):
+            owner = await Account.new(self.field, f"Owner{number}")
+            shop = await Shop.open(owner, items=items)
+            self.shops.append(shop)
+            for watcher in range(watchers):
+                await self.followers.add(owner.follower(f"shop {number} watcher {watcher}"), shop.channel)
+
+    @contextlib.asynccontextmanager
+    async def trading(self, *, writers: int, pause_s: float = 0.05) -> AsyncIterator[None]:
+        """Writers at work until the block ends."""
+        done = asyncio.Event()
+        going_on = asyncio.create_task(self.trade.go_on(self.shops, done, writers=writers, pause_s=pause_s))
+        try:
+            yield
+        finally:
+            done.set()
+            await going_on
+
+    async def changes(self, count: int) -> None:
+        """Wait until that many more changes were acknowledged."""
+        wanted = self.trade.committed() + count
+        async with asyncio.timeout(WITHIN_S * 2):
+            while self.trade.committed() < wanted:
+                await asyncio.sleep(0.02)
+
+    async def level(self, *, within_s: float = WITHIN_S) -> list[str]:
+        """Wait until everybody has seen everything; who has not."""
+        async with self.field.database() as connection:
+            tops = await connection.fetch(
+                "SELECT channel, top FROM stream_heads WHERE channel = ANY($1)",
+                [shop.channel for shop in self.shops],
+            )
+        return await self.followers.level({row["channel"]: row["top"] for row in tops}, within_s=within_s)
+
+    async def finish(self, *, within_s: float = WITHIN_S, url: str | None = None) -> Verdict:
+        """Make everything whole, let everybody catch up, and hold what they saw against the log.
+
+        One more change in each shop, twice: what would still come after the last one comes before it.
+        """
+        await self.field.whole()
+        for _ in range(2):
+            for shop in self.shops:
+                await self._sentinel(shop, url)
+            await self.level(within_s=within_s)
+        await self.followers.disconnect()
+        channels = [shop.channel for shop in self.shops]
+        items = [item for shop in self.shops for item in shop.items]
+        async with self.field.database() as connection:
+            log = await read_log(connection, channels)
+            books = await read_books(connection, items, began=BEGAN_WITH)
+        return check(History(log, self.trade.writes, self.followers.histories(), books))
+
+    async def _sentinel(self, shop: Shop, url: str | None) -> None:
+        for _ in range(SENTINEL_TRIES):
+            write = await self.trade.change(shop, shop.items[0], url=url)
+            if write.outcome == "committed":
+                return
+            await asyncio.sleep(0.1)
+        raise TimeoutError("no change gets through although everything is whole")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.followers.disconnect()
+
+
+def only(trade: Trade, *allowed: int | str) -> list[str]:
+    """The answers that were none of these."""
+    others = {status: count for status, count in trade.statuses.items() if status not in allowed}
+    return [f"{count} answers {status}" for status, count in others.items()]
+
+
+def table(outcomes: Sequence[Outcome]) -> list[str]:
+    """The lines of the table, in Markdown."""
+    rows = [list(COLUMNS), ["---"] * len(COLUMNS), *(outcome.row() for outcome in outcomes)]
+    return ["| " + " | ".join(row) + " |" for row in rows]
