@@ -9,7 +9,6 @@ holds them back, and lets them through when it ends; nobody is told anything mea
 """
 
 import asyncio
-import contextlib
 import socket
 import struct
 from collections.abc import Sequence
@@ -72,8 +71,9 @@ class Link:
 
     def reset(self) -> None:
         for end in self._ends:
-            with contextlib.suppress(OSError, ValueError):  # it is closed already
-                end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
+            wire = end.get_extra_info("socket")
+            if wire is not None and wire.fileno() >= 0:  # else it is closed already
+                wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
             end.transport.abort()
 
 

@@ -83,10 +83,12 @@ class Application:
         await ready(self.url)
 
     async def kill(self) -> None:
-        """SIGKILL."""
+        """SIGKILL, if it runs. Raises AssertionError where it had ended by itself."""
         if self.running is not None:
-            await self.running.kill()
-            self.running = None
+            process, self.running = self.running, None
+            ended = process.process.returncode
+            assert ended is None, f"it had ended by itself, with {ended}"
+            await process.kill()
 
     async def stop(self) -> int:
         """SIGTERM, and wait until it has ended; its exit status."""

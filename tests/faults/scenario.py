@@ -24,6 +24,23 @@ COLUMNS: Final = (
 )
 
 
+@dataclass(frozen=True)
+class Scale:
+    """How much of the full size: `part` 0 is the least that means anything (the short tier), 1 is all of it.
+
+    `seed` is that of everything drawn at random.
+    """
+
+    part: float = 0.0
+    seed: int = 1
+
+    def of(self, full: int, least: int) -> int:
+        return max(least, round(full * self.part))
+
+    def seconds(self, full: float, least: float) -> float:
+        return max(least, full * self.part)
+
+
 @dataclass
 class Outcome:
     """What came of a scenario. `broken` are promises that do not show in a history; `notes` are figures."""
@@ -56,6 +73,7 @@ class Play:
         self.trade = Trade(field_)
         self.followers = Followers()
         self.shops: list[Shop] = []
+        self.more_channels: list[str] = []
 
     async def open(self, shops: int, *, items: int = 2, watchers: int = 1) -> None:
         """Shops of owners of their own, each with that many watchers on its channel."""
@@ -104,12 +122,16 @@ class Play:
                 await self._sentinel(shop, url)
             await self.level(within_s=within_s)
         await self.followers.disconnect()
-        channels = [shop.channel for shop in self.shops]
+        channels = [*(shop.channel for shop in self.shops), *self.more_channels]
         items = [item for shop in self.shops for item in shop.items]
         async with self.field.database() as connection:
             log = await read_log(connection, channels)
             books = await read_books(connection, items, began=BEGAN_WITH)
         return check(History(log, self.trade.writes, self.followers.histories(), books))
+
+    def comebacks(self) -> int:
+        """How often connections of followers ended by themselves."""
+        return len(self.followers.closes())
 
     async def _sentinel(self, shop: Shop, url: str | None) -> None:
         for _ in range(SENTINEL_TRIES):
@@ -126,12 +148,6 @@ class Play:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.followers.disconnect()
-
-
-def only(trade: Trade, *allowed: int | str) -> list[str]:
-    """The answers that were none of these."""
-    others = {status: count for status, count in trade.statuses.items() if status not in allowed}
-    return [f"{count} answers {status}" for status, count in others.items()]
 
 
 def table(outcomes: Sequence[Outcome]) -> list[str]:

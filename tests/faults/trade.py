@@ -111,6 +111,20 @@ class Trade:
     def committed(self) -> int:
         return sum(write.outcome == "committed" for write in self.writes)
 
+    def unlike(self, *allowed: int) -> list[str]:
+        """The answers that were none of these; a connection that was lost is no answer."""
+        others = {
+            status: count
+            for status, count in self.statuses.items()
+            if isinstance(status, int) and status not in allowed
+        }
+        return [f"{count} answers {status}" for status, count in others.items()]
+
+    def said(self) -> str:
+        """How requests went, in a line."""
+        counts = ", ".join(f"{status}: {count}" for status, count in sorted(self.statuses.items(), key=str))
+        return f"answers {counts}; the slowest {self.longest_s:.1f} s"
+
     async def change(self, shop: Shop, item_id: str, *, undo: bool = False, url: str | None = None) -> Write:
         """Move one piece; with `undo` in a way that is refused."""
         marker = f"w{next(_names)}"

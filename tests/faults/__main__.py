@@ -1,0 +1,112 @@
+"""python -m tests.faults [scenario ...]: the long tier. One table, and 1 as exit status on any violation.
+
+Scenarios are run one after another, each on servers and apps of its own. Times are printed and never judged:
+what makes a run fail is in the columns that must be 0, or said to be BROKEN.
+"""
+
+import argparse
+import contextlib
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import uvloop
+
+from tests.faults.field import field
+from tests.faults.probe import caught, hunt
+from tests.faults.scenario import Outcome, Scale, table
+from tests.faults.scenarios import SCENARIOS
+from tests.faults.seeded import BUGS
+
+SEEDED = "seeded"
+LAST_LINES = 30
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    names = [*SCENARIOS, SEEDED]
+    parser.add_argument("names", nargs="*", metavar="scenario", help=", ".join(names))
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="0: the least that means anything; 1 (default): all of it"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of everything that is drawn at random")
+    given = parser.parse_args()
+    if unknown := set(given.names) - set(names):
+        parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
+    # A terminated run ends like an interrupted one: everything it started is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        good = uvloop.run(_run(given.names or names, Scale(given.scale, given.seed)))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0 if good else 1)
+
+
+async def _run(names: Sequence[str], scale: Scale) -> bool:
+    outcomes: list[Outcome] = []
+    unnoticed: list[str] | None = None
+    for name in names:
+        began = time.monotonic()
+        if name == SEEDED:
+            unnoticed = await _seeded()
+        else:
+            outcomes.append(await _scenario(name, scale))
+        print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    if outcomes:
+        print(*table(outcomes), sep="\n")
+    if unnoticed is not None:
+        print(f"\nseeded bugs caught {len(BUGS) - len(unnoticed)} of {len(BUGS)}")
+    return not unnoticed and all(outcome.good for outcome in outcomes)
+
+
+async def _scenario(name: str, scale: Scale) -> Outcome:
+    """One scenario on a field of its own; what was found goes to stderr at once."""
+    with _ground() as ground:
+        async with field(ground, apps=SCENARIOS[name].apps) as opened:
+            try:
+                outcome = await SCENARIOS[name].run(opened, scale)
+            except BaseException:
+                print(*opened.log.read_text().splitlines()[-LAST_LINES:], sep="\n", file=sys.stderr)
+                raise
+            if errors := opened.errors():
+                outcome.broken.append(f"{len(errors)} mistakes in the logs")
+                print(*errors[:LAST_LINES], sep="\n", file=sys.stderr)
+    if not outcome.good:
+        print(outcome.said(), file=sys.stderr)
+    return outcome
+
+
+async def _seeded() -> list[str]:
+    """Which bugs went unnoticed; `none` if something was found where there is no bug."""
+    unnoticed = []
+    with _ground() as ground:
+        async with field(ground, apps=1) as opened:
+            if (clean := await hunt(opened, "none")).findings:
+                print(clean.said(), file=sys.stderr)
+                unnoticed.append("none")
+            for bug in BUGS:
+                verdict = await hunt(opened, bug)
+                found = sorted({finding.kind for finding in verdict.findings})
+                print(f"  {bug}: {', '.join(found) or 'nothing'}", file=sys.stderr, flush=True)
+                if not caught(bug, verdict):
+                    unnoticed.append(bug)
+    return unnoticed
+
+
+@contextlib.contextmanager
+def _ground() -> Iterator[Path]:
+    """A directory that the servers' own user can reach, also when we run as root."""
+    place = Path(tempfile.mkdtemp(prefix="maycole-faults-"))
+    place.chmod(0o711)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place)
+
+
+if __name__ == "__main__":
+    main()
