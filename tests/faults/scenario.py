@@ -104,12 +104,18 @@ class Play:
 
     async def level(self, *, within_s: float = WITHIN_S) -> list[str]:
         """Wait until everybody has seen everything; who has not."""
+        return await self.followers.level(await self.tops(), within_s=within_s)
+
+    async def tops(self) -> dict[str, int]:
+        """Where the log of each channel stands."""
         async with self.field.database() as connection:
-            tops = await connection.fetch(
-                "SELECT channel, top FROM stream_heads WHERE channel = ANY($1)",
-                [shop.channel for shop in self.shops],
+            rows = await connection.fetch(
+                "SELECT channel, top FROM stream_heads WHERE channel = ANY($1)", self.channels()
             )
-        return await self.followers.level({row["channel"]: row["top"] for row in tops}, within_s=within_s)
+        return {row["channel"]: row["top"] for row in rows}
+
+    def channels(self) -> list[str]:
+        return [*(shop.channel for shop in self.shops), *self.more_channels]
 
     async def finish(self, *, within_s: float = WITHIN_S, url: str | None = None) -> Verdict:
         """Make everything whole, let everybody catch up, and hold what they saw against the log.
@@ -122,10 +128,9 @@ class Play:
                 await self._sentinel(shop, url)
             await self.level(within_s=within_s)
         await self.followers.disconnect()
-        channels = [*(shop.channel for shop in self.shops), *self.more_channels]
         items = [item for shop in self.shops for item in shop.items]
         async with self.field.database() as connection:
-            log = await read_log(connection, channels)
+            log = await read_log(connection, self.channels())
             books = await read_books(connection, items, began=BEGAN_WITH)
         return check(History(log, self.trade.writes, self.followers.histories(), books))
 

@@ -6,7 +6,15 @@ from typing import Final
 
 from tests.faults.field import Field
 from tests.faults.scenario import Outcome, Scale
-from tests.faults.scenarios import deploys, kills, partitions, postgres_restarts, redis_away
+from tests.faults.scenarios import (
+    deploys,
+    kills,
+    partitions,
+    postgres_restarts,
+    redis_away,
+    revocations,
+    storm,
+)
 
 
 @dataclass(frozen=True)
@@ -23,4 +31,6 @@ SCENARIOS: Final = {
     "postgres-restarts": Scenario(postgres_restarts.run),
     "partitions": Scenario(partitions.run),
     "rolling-restarts": Scenario(deploys.run),
+    "revocations": Scenario(revocations.run),
+    "storm": Scenario(storm.run, apps=1),
 }

@@ -1,0 +1,67 @@
+"""Everybody is cut off at once and comes back at once: the app is killed and started again."""
+
+from typing import Final
+
+import asyncpg
+import msgspec
+
+from tests.faults.field import SERVE, Field
+from tests.faults.scenario import Outcome, Play, Scale
+from tests.faults.scenarios.crowds import crowd, findings
+
+BACK_WITHIN_S: Final = 180.0
+WRITTEN_MEANWHILE: Final = 5
+# How often the log was read by channel and offset, per day of it; the sweeper reads it by time.
+READS: Final = """SELECT coalesce(max(idx_scan), 0) FROM pg_stat_user_indexes
+    WHERE indexrelname LIKE 'stream_entries%pkey'"""
+SETTLED_S: Final = 2.5  # Postgres counts at most a second late, for a connection that is idle
+
+
+async def run(field: Field, scale: Scale) -> Outcome:
+    """What was missed is read once per channel, and HTTP keeps answering.
+
+    The crowd is on an app of its own, so that nobody is left to fill the ring before everybody asks for it.
+    """
+    size, shops = scale.of(10_000, 150), scale.of(50, 5)
+    async with Play(field) as play, field.another(SERVE) as app:
+        await play.open(shops, items=1, watchers=0)
+        async with crowd(play, port=app.port, size=size) as clients:
+            await app.kill()
+            for _ in range(WRITTEN_MEANWHILE):
+                for shop in play.shops:
+                    await play.trade.change(shop, shop.items[0])
+            async with field.database() as connection:
+                before = await _reads(connection)
+            await field.restart(app)
+            back = await clients.level(await play.tops(), within_s=BACK_WITHIN_S)
+            async with field.database() as connection:
+                reads = await _reads(connection) - before
+            # Changes while nobody is away: everybody is live again.
+            for shop in play.shops:
+                await play.trade.change(shop, shop.items[0], url=app.url)
+            live = await clients.level(await play.tops(), within_s=BACK_WITHIN_S)
+            report = await clients.report()
+        verdict = await play.finish()
+        verdict = msgspec.structs.replace(verdict, findings=[*verdict.findings, *findings(report)])
+    counts = report["counts"]
+    notes = [
+        f"{back} back, {counts.get('recovered', 0)} recovered, {counts.get('looked again', 0)} told to look",
+        f"{reads} reads of the log for {shops} channels",
+        play.trade.said(),
+    ]
+    broken = play.trade.unlike(200, 409)
+    if back < size or live < size:
+        broken.append(f"{size - min(back, live)} of {size} did not come back")
+    if reads > shops:
+        broken.append(f"{reads} reads of the log, {shops} channels")
+    return Outcome("reconnect storm", f"SIGKILL under {size} clients", verdict, notes, broken)
+
+
+async def _reads(connection: asyncpg.Connection) -> int:
+    """The count once it stands still."""
+    last = -1
+    while (count := await connection.fetchval(READS)) != last:
+        last = count
+        await connection.execute("SELECT pg_sleep($1)", SETTLED_S)
+        await connection.execute("SELECT pg_stat_clear_snapshot()")
+    return int(last)
