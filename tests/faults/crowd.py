@@ -1,7 +1,8 @@
 """The crowd: very many clients in one process, each a bare websocket; for storms, and for clients that stall.
 
-Each follows one channel. When its connection ends it comes back from its position, after a pause that is drawn
-and grows. Every frame is checked as it comes: offsets rise by one, or the server has said "not recovered".
+Each follows one channel. When its connection ends it comes back from its position, after a pause that is
+drawn and grows. Every frame is checked as it comes: offsets rise by one, or the server has said
+"not recovered".
 
 argv    a Job as JSON
 stdin   {"level": {channel: offset}, "within_s": s}; {"stall": true | false}; {"report": true}

@@ -19,7 +19,7 @@ class Write(msgspec.Struct, frozen=True):
     """One change and its outcome.
 
     `marker` is in the entry that it makes. `offset` is told with `committed`, else 0; `at` is when the answer
-    came.
+    came, `began` when it was asked.
     """
 
     marker: str
@@ -27,6 +27,7 @@ class Write(msgspec.Struct, frozen=True):
     outcome: Literal["committed", "undone", "unknown"]
     offset: int = 0
     at: float = 0.0
+    began: float = 0.0
 
 
 class Committed(msgspec.Struct, frozen=True):

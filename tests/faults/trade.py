@@ -91,10 +91,13 @@ class Shop:
         return f"inventory:{self.team_id}"
 
     @classmethod
-    async def open(cls, owner: Account, *, items: int, **members: Account) -> "Shop":
+    async def open(cls, owner: Account, *, items: int, ballast: int = 0, **members: Account) -> "Shop":
         people = {role: account.person for role, account in members.items()}
         team_id = await owner.person.api.team(owner.person, **people)
-        made = [await item(owner.person, team_id, quantity=BEGAN_WITH) for _ in range(items)]
+        # Attributes travel in every entry of their item.
+        attributes = {"ballast": "x" * ballast} if ballast else {}
+        given = {"quantity": BEGAN_WITH, "attributes": attributes}
+        made = [await item(owner.person, team_id, **given) for _ in range(items)]
         return cls(owner, team_id, [each["id"] for each in made])
 
 
@@ -144,7 +147,7 @@ class Trade:
             elif answer.status_code == 409 and undo:
                 outcome = "undone"
         self.longest_s = max(self.longest_s, time.monotonic() - began)
-        write = Write(marker, shop.channel, outcome, offset, time.monotonic())  # type: ignore[arg-type]
+        write = Write(marker, shop.channel, outcome, offset, time.monotonic(), began)  # type: ignore[arg-type]
         self.writes.append(write)
         return write
 

@@ -13,6 +13,7 @@ from tests.faults.scenarios import (
     postgres_restarts,
     redis_away,
     revocations,
+    slow_clients,
     storm,
 )
 
@@ -32,5 +33,6 @@ SCENARIOS: Final = {
     "partitions": Scenario(partitions.run),
     "rolling-restarts": Scenario(deploys.run),
     "revocations": Scenario(revocations.run),
+    "slow-clients": Scenario(slow_clients.run, apps=1),
     "storm": Scenario(storm.run, apps=1),
 }
