@@ -95,14 +95,16 @@ class Transaction(PostgresTransaction):
     ) -> bool:
         if self._parent is not None:
             return False
+        # Whoever did not answer a statement in time would not answer ROLLBACK either, for as long again.
+        silent = isinstance(exception, TimeoutError)
         try:
             if exception is None:
                 await self.commit()  # type: ignore[no-untyped-call]  # Piccolo has no annotations here
-            elif not self.connection.is_closed():
+            elif not silent and not self.connection.is_closed():
                 await self.rollback()  # type: ignore[no-untyped-call]  # nor here
         finally:
             self.engine.current_transaction.reset(self.context)
-            if self.connection.is_in_transaction():
+            if silent or self.connection.is_in_transaction():
                 # Neither COMMIT nor ROLLBACK got through: this connection must not serve anyone else.
                 self.connection.terminate()
             assert self.engine.pool is not None

@@ -7,6 +7,7 @@ The first tests run the same faults against Piccolo's own transaction, which sho
 
 import asyncio
 from collections.abc import AsyncIterator
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
@@ -15,6 +16,7 @@ from piccolo.engine.postgres import PostgresTransaction
 from app.config import Config
 from domain import db
 from tests.domain.conftest import Scratch, take_all_connections
+from tests.faults.faultproxy import Address, FaultProxy
 
 POOL = 3
 
@@ -234,3 +236,24 @@ async def test_every_connection_killed_while_idle_is_replaced(
             pass
     assert came_through
     assert await scratch.words() == ["kept"] * came_through
+
+
+async def test_a_server_that_did_not_answer_in_time_is_not_asked_to_roll_back(config: Config) -> None:
+    """It would not answer that either: the caller would wait as long again, and hear of another error."""
+    where = parse_qs(urlsplit(config.database_url or "").query)
+    address = Address(path=f"{where['host'][0]}/.s.PGSQL.{where['port'][0]}")
+    engine = db.Engine(config={})
+    async with await FaultProxy.listen(address) as proxy:
+        engine.config = {"dsn": config.database_url, "host": "127.0.0.1", "port": proxy.port}
+        await engine.start_connection_pool(min_size=1, max_size=1, command_timeout=0.5, ssl=False)
+        try:
+            with pytest.raises(TimeoutError):
+                async with engine.transaction() as started:
+                    proxy.partition(to_server=False)
+                    await started.connection.execute("SELECT 'is anybody there'")
+            proxy.mend()
+            async with engine.transaction() as started:
+                assert await started.connection.fetchval("SELECT 1") == 1, "and the next one is sound"
+        finally:
+            assert engine.pool is not None
+            engine.pool.terminate()
