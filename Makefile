@@ -5,10 +5,10 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help run demo test check format bench lock clean
+.PHONY: help run demo test conformance check format bench lock clean
 
 help: ## what each target does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The environment is rebuilt only when the lock or the project file changed, so a second run starts at once.
 $(READY): requirements.lock pyproject.toml
@@ -24,6 +24,9 @@ run: $(READY) ## start Maycole with its own Postgres and Redis on http://127.0.0
 
 demo: $(READY) ## two users, a team and a gentle stream of changes against a running server
 	@exec $(VENV)/bin/maycole demo $(ARGS)
+
+conformance: $(READY) ## other people's suites against us (ARGS="autobahn python javascript")
+	$(PY) -m tests.conformance $(ARGS)
 
 test: $(READY) ## the tests, with real Postgres, Redis, sockets and SDK (ARGS="-k recovers")
 	$(VENV)/bin/pytest $(ARGS)

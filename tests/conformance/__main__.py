@@ -1,0 +1,63 @@
+"""Other people's suites against us: `python -m tests.conformance [name ...]`.
+
+autobahn     Autobahn's websocket cases, against the server as it is shipped
+python       centrifuge-python's own tests
+javascript   the JavaScript SDK over each of its transports, on two processes
+fuzz         strange bytes for --seconds N; not part of a run without names
+
+Prints what passed of what, for each; ends with 1 if anything did not.
+"""
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from tests.conformance import autobahn, python_sdk
+from tests.conformance.harness import Broken, Verdict, temporary_ground
+
+JUDGES: Final[dict[str, Callable[[Path], Awaitable[Verdict]]]] = {
+    "autobahn": autobahn.judge,
+    "python": python_sdk.judge,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.conformance",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(JUDGES))
+    names = parser.parse_args().names or list(JUDGES)
+    if unknown := set(names) - set(JUDGES):
+        parser.error(f"no such judge: {', '.join(sorted(unknown))}")
+    # A terminated run ends like an interrupted one: everything it started is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        good = [uvloop.run(_judge(name)) for name in names]
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0 if all(good) else 1)
+
+
+async def _judge(name: str) -> bool:
+    try:
+        with temporary_ground() as ground:
+            verdict = await JUDGES[name](ground)
+    except (Broken, TimeoutError, OSError) as broken:
+        print(f"{name}: NO VERDICT: {broken or 'it took too long'}", flush=True)
+        return False
+    print(f"{name}: {verdict.passed} of {verdict.total} passed", flush=True)
+    for note in verdict.notes:
+        print(f"  {note}", flush=True)
+    return verdict.good
+
+
+if __name__ == "__main__":
+    main()
