@@ -9,7 +9,6 @@ Prints what passed of what, for each; ends with 1 if anything did not.
 """
 
 import argparse
-import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable

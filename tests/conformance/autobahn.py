@@ -3,7 +3,7 @@
 The cases want an echo, so the application is one (echo.py); the server around it has `app.server.SETTINGS`.
 
 as shipped        every case with messages up to FRAME_BYTES_MAX
-above the limit   the others twice: as shipped, where the answer has to be 1009, and with `ws_max_size` lifted,
+above the limit   the others twice: as shipped, where the answer has to be 1009; with `ws_max_size` lifted,
                   and nothing else, where they have to pass
 at the endpoint   the cases in which nothing is echoed, again, at /connection/websocket of the product
 

@@ -1,4 +1,4 @@
-"""An application that says back what it hears, under the server as it is shipped: what Autobahn's cases ask of.
+"""An application that says back what it hears, under the server as it is shipped: what Autobahn asks for.
 
     python -m tests.conformance.echo [SETTING=VALUE ...]
 

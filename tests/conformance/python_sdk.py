@@ -1,9 +1,9 @@
 """centrifuge-python's own tests, unmodified, against our test profile.
 
 The source distribution is fetched by pip, which checks its hash, and its `python -m unittest
-tests.test_client` runs from where it was unpacked. The suite hard-codes localhost:8000, the secret `secret` and
-open channels, so what it meets there is a profile of ours (profile.py) that no production configuration can
-reach; the connection, the formats and the log behind it are the shipped ones.
+tests.test_client` runs from where it was unpacked. The suite hard-codes localhost:8000, the secret `secret`
+and open channels, so what it meets there is a profile of ours (profile.py) that no production configuration
+can reach; the connection, the formats and the log behind it are the shipped ones.
 """
 
 import asyncio
@@ -91,11 +91,13 @@ async def _ours_answers(server: Child) -> None:
             if not server.running:
                 raise Broken(f"the profile has ended:\n{server.errors()[-2000:]}")
             await asyncio.sleep(0.1)
-        async with websockets.connect(url) as client:
-            await client.send(json.dumps({"id": 1, "connect": {"token": _token("42")}}))
-            answer = json.loads(await client.recv())
-    version = str(answer.get("connect", {}).get("version"))
-    if not version.startswith("maycole ") or not server.running:
+        try:
+            async with websockets.connect(url) as client:
+                await client.send(json.dumps({"id": 1, "connect": {"token": _token("42")}}))
+                answer = json.loads(await client.recv())["connect"]
+        except (websockets.WebSocketException, ValueError, KeyError) as other:
+            raise Broken(f"what answers at {url} does not let user 42 connect: {other!r}") from other
+    if not str(answer.get("version")).startswith("maycole ") or not server.running:
         raise Broken(f"the server at {url} is not ours: {answer}")
 
 
