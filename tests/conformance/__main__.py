@@ -12,17 +12,17 @@ import argparse
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
-from tests.conformance import autobahn, python_sdk
+from tests.conformance import autobahn, javascript, python_sdk
 from tests.conformance.harness import Broken, Verdict, temporary_ground
 
-JUDGES: Final[dict[str, Callable[[Path], Awaitable[Verdict]]]] = {
+JUDGES: Final[dict[str, Callable[..., Awaitable[Verdict]]]] = {
     "autobahn": autobahn.judge,
     "python": python_sdk.judge,
+    "javascript": javascript.judge,
 }
 
 
@@ -33,22 +33,27 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(JUDGES))
-    names = parser.parse_args().names or list(JUDGES)
+    parser.add_argument(
+        "--only", metavar="WORD", help="of javascript: only `transport/theme` with this in it"
+    )
+    given = parser.parse_args()
+    names = given.names or list(JUDGES)
     if unknown := set(names) - set(JUDGES):
         parser.error(f"no such judge: {', '.join(sorted(unknown))}")
     # A terminated run ends like an interrupted one: everything it started is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        good = [uvloop.run(_judge(name)) for name in names]
+        options = {"javascript": {"only": given.only or ""}}
+        good = [uvloop.run(_judge(name, options.get(name, {}))) for name in names]
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0 if all(good) else 1)
 
 
-async def _judge(name: str) -> bool:
+async def _judge(name: str, options: dict[str, Any]) -> bool:
     try:
         with temporary_ground() as ground:
-            verdict = await JUDGES[name](ground)
+            verdict = await JUDGES[name](ground, **options)
     except (Broken, TimeoutError, OSError) as broken:
         print(f"{name}: NO VERDICT: {broken or 'it took too long'}", flush=True)
         return False
