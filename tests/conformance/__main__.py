@@ -16,14 +16,16 @@ from typing import Any, Final
 
 import uvloop
 
-from tests.conformance import autobahn, javascript, python_sdk
+from tests.conformance import autobahn, fuzz, javascript, python_sdk
 from tests.conformance.harness import Broken, Verdict, temporary_ground
 
 JUDGES: Final[dict[str, Callable[..., Awaitable[Verdict]]]] = {
     "autobahn": autobahn.judge,
     "python": python_sdk.judge,
     "javascript": javascript.judge,
+    "fuzz": fuzz.judge,
 }
+WITHOUT_NAMES: Final = ("autobahn", "python", "javascript")
 
 
 def main() -> None:
@@ -36,14 +38,15 @@ def main() -> None:
     parser.add_argument(
         "--only", metavar="WORD", help="of javascript: only `transport/theme` with this in it"
     )
+    parser.add_argument("--seconds", type=float, default=60, metavar="N", help="of fuzz: how long (60)")
     given = parser.parse_args()
-    names = given.names or list(JUDGES)
+    names = given.names or WITHOUT_NAMES
     if unknown := set(names) - set(JUDGES):
         parser.error(f"no such judge: {', '.join(sorted(unknown))}")
     # A terminated run ends like an interrupted one: everything it started is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        options = {"javascript": {"only": given.only or ""}}
+        options = {"javascript": {"only": given.only or ""}, "fuzz": {"seconds": given.seconds}}
         good = [uvloop.run(_judge(name, options.get(name, {}))) for name in names]
     except KeyboardInterrupt:
         sys.exit(130)
