@@ -199,12 +199,18 @@ class Product:
 @contextlib.asynccontextmanager
 async def product(ground: Path, *, workers: int = 2) -> AsyncIterator[Product]:
     """The product on a free port, ready, with servers of its own and an empty database."""
-    async with configured(ground) as config:
-        serve = (MAYCOLE, "serve", f"--workers={workers}")
-        async with child("maycole serve", *serve, ground=ground, env=environment(config)) as process:
-            url = await listens_on(process)
-            await _ready(url, process)
-            yield Product(process, url, config)
+    async with configured(ground) as config, serving(ground, config, workers=workers) as served:
+        yield served
+
+
+@contextlib.asynccontextmanager
+async def serving(ground: Path, config: Config, *, workers: int = 1) -> AsyncIterator[Product]:
+    """`maycole serve` with this configuration: several may have the same."""
+    serve = (MAYCOLE, "serve", f"--workers={workers}")
+    async with child("maycole serve", *serve, ground=ground, env=environment(config)) as process:
+        url = await listens_on(process)
+        await _ready(url, process)
+        yield Product(process, url, config)
 
 
 async def _ready(url: str, process: Child) -> None:

@@ -1,4 +1,5 @@
-"""The JavaScript SDK over each of its transports, against the server as it is shipped, in two processes.
+"""The JavaScript SDK over each of its transports, against the server as it is shipped: two processes on one
+port, and one elsewhere, to which a client of the emulation may send what it says.
 
 Each file in javascript/themes/ runs in a Node process of its own, once for every transport. What it cannot do
 itself it asks of us, one JSON object a line: {"ask": 7, "what": "world", …} is answered with {"answer": 7,
@@ -19,7 +20,7 @@ import jwt
 import msgspec
 
 from domain.auth import tokens
-from tests.conformance.harness import Broken, Verdict, child, product
+from tests.conformance.harness import Broken, Verdict, child, product, serving
 from tests.conformance.line import Line, line
 from tests.factories import Api, Person, item
 
@@ -38,6 +39,15 @@ INSTALLED_WITHIN_S: Final = 120.0
 SILENT_FOR_S: Final = 90.0
 
 
+@dataclass(frozen=True)
+class Place:
+    """The server at `url`, another process of it `elsewhere`, and the secret with which they sign tokens."""
+
+    url: str
+    elsewhere: str
+    secret: str
+
+
 @dataclass
 class Report:
     """What one theme said of itself over one transport."""
@@ -54,14 +64,16 @@ async def judge(ground: Path, *, only: str = "") -> Verdict:
     ]
     await installed(ground)
     verdict = Verdict(0, 0)
-    async with product(ground) as served:
+    async with product(ground) as served, serving(ground, served.config) as elsewhere:
         assert served.config.jwt_secret is not None, "the harness has set one"
-        for report in await run(ground, served.url, served.config.jwt_secret, chosen):
+        place = Place(served.url, elsewhere.url, served.config.jwt_secret)
+        for report in await run(ground, place, chosen):
             verdict.passed += report.passed
             verdict.total += report.passed + len(report.failures)
             verdict.notes.append(f"{report.name}: {report.passed} of {report.passed + len(report.failures)}")
             verdict.notes += [f"  {failure}" for failure in report.failures]
-        verdict.heard(served.process)
+        for process in (served.process, elsewhere.process):
+            verdict.heard(process)
     return verdict
 
 
@@ -79,17 +91,17 @@ async def installed(ground: Path) -> None:
             raise Broken(f"npm could not install the SDK:\n{npm.errors()[-2000:]}")
 
 
-async def run(ground: Path, url: str, secret: str, chosen: Sequence[tuple[str, str]]) -> list[Report]:
-    """Each (transport, theme) against the server at `url`, which signs tokens with `secret`."""
+async def run(ground: Path, place: Place, chosen: Sequence[tuple[str, str]]) -> list[Report]:
+    """Each (transport, theme) there."""
     free = asyncio.Semaphore(AT_ONCE)
 
     async def one(transport: str, theme: str) -> Report:
         async with (
             free,
-            httpx.AsyncClient(base_url=url, timeout=10) as http,
+            httpx.AsyncClient(base_url=place.url, timeout=10) as http,
             contextlib.AsyncExitStack() as lines,
         ):
-            return await _play(ground, Stage(url, secret, Api(http), lines), transport, theme)
+            return await _play(ground, Stage(place, Api(http), lines), transport, theme)
 
     return await asyncio.gather(*(one(transport, theme) for transport, theme in chosen))
 
@@ -97,9 +109,8 @@ async def run(ground: Path, url: str, secret: str, chosen: Sequence[tuple[str, s
 class Stage:
     """What the scripts may ask for; a verb each."""
 
-    def __init__(self, url: str, secret: str, api: Api, open_lines: contextlib.AsyncExitStack) -> None:
-        self.url = url
-        self._secret = secret
+    def __init__(self, place: Place, api: Api, open_lines: contextlib.AsyncExitStack) -> None:
+        self.place = place
         self._api = api
         self._open_lines = open_lines
         self._people: dict[str, Person] = {}
@@ -145,11 +156,13 @@ class Stage:
         issued = int(time.time())
         claims = {"sub": person.id, "sid": person.session_id, "iat": issued, "exp": issued + lasts_s}
         named = {"iss": tokens.ISSUER, "aud": tokens.AUDIENCE}
-        return jwt.encode({**claims, **named}, self._secret, algorithm="HS256", headers={"typ": "at+jwt"})
+        return jwt.encode(
+            {**claims, **named}, self.place.secret, algorithm="HS256", headers={"typ": "at+jwt"}
+        )
 
     async def _line(self, bytes_per_s: int | None = None) -> str:
         """The URL of a line to the server."""
-        made = await self._open_lines.enter_async_context(line(self.url, bytes_per_s=bytes_per_s))
+        made = await self._open_lines.enter_async_context(line(self.place.url, bytes_per_s=bytes_per_s))
         self._lines[made.url] = made
         return made.url
 
@@ -162,7 +175,8 @@ class Stage:
 
 async def _play(ground: Path, stage: Stage, transport: str, theme: str) -> Report:
     report = Report(f"{transport}/{theme}")
-    about = msgspec.json.encode({"transport": transport, "url": stage.url}).decode()
+    where = {"url": stage.place.url, "elsewhere": stage.place.elsewhere}
+    about = msgspec.json.encode({"transport": transport, **where}).decode()
     script = HERE / "themes" / f"{theme}.mjs"
     answering: set[asyncio.Task[None]] = set()
     try:

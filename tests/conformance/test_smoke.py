@@ -20,9 +20,8 @@ async def test_the_javascript_sdk_connects_follows_and_recovers(
         pytest.skip(f"{missing}")
     assert config.jwt_secret is not None
 
-    reports = await javascript.run(
-        tmp_path, url, config.jwt_secret, [("websocket-json", theme) for theme in QUICK]
-    )
+    place = javascript.Place(url, url, config.jwt_secret)
+    reports = await javascript.run(tmp_path, place, [("websocket-json", theme) for theme in QUICK])
 
     assert [(report.name, report.failures) for report in reports if report.failures] == []
     assert sum(report.passed for report in reports) >= 13, "there must be tests for this to mean anything"

@@ -7,7 +7,7 @@ import { Centrifuge as ProtobufCentrifuge } from 'centrifuge/build/protobuf';
 import { EventSource } from 'eventsource';
 import WebSocket from 'ws';
 
-export const stage = JSON.parse(process.argv[2]); // { transport: 'http_stream-json', url: 'http://…' }
+export const stage = JSON.parse(process.argv[2]); // { transport: 'http_stream-json', url: 'http://…', elsewhere: 'http://…' }
 const [transport, format] = stage.transport.split('-');
 const TEST_WITHIN_MS = 60_000;
 const WITHIN_MS = 15_000;

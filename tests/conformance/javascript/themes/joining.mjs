@@ -63,9 +63,22 @@ test('who unsubscribes hears nothing more, and may come back', async () => {
   await bobs.until(() => bobs.offsets(channel).includes(4), 'the third change');
 });
 
+test('what a client says to a process that does not hold its stream is carried there', async () => {
+  const { ann, bob, item, channel } = await ask('world');
+  const bobs = await screen(bob, { emulationEndpoint: `${stage.elsewhere}/emulation` });
+  const sub = await bobs.follow(channel);
+  await ask('adjust', { user: ann.id, item, count: 3 });
+  await bobs.until(() => bobs.offsets(channel).length >= 3, '3 changes');
+  assert.deepEqual(bobs.offsets(channel), [2, 3, 4]);
+  assert.equal((await sub.history({ limit: 2 })).offset, 4);
+  assert.equal(bobs.told('connecting').length, 1);
+});
+
 test('many clients at once, whose requests land on any process, are each answered', async () => {
   const { ann, bob, item, channel } = await ask('world');
-  const all = await Promise.all(upTo(20).map((number) => screen(number % 2 ? ann : bob)));
+  const options = [{}, { emulationEndpoint: `${stage.elsewhere}/emulation` }];
+  const open = (number) => screen(number % 2 ? ann : bob, options[number % 2]);
+  const all = await Promise.all(upTo(20).map(open));
   const subs = await Promise.all(all.map((one) => one.follow(channel)));
   await ask('adjust', { user: ann.id, item, count: 3 });
   await Promise.all(all.map((one) => one.until(() => one.offsets(channel).length >= 3, '3 changes')));
