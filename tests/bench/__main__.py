@@ -11,13 +11,16 @@ from typing import Final
 
 import uvloop
 
-from tests.bench import connects, fanout
+from tests.bench import connects, fanout, idle, latency, storm
 from tests.bench.harness import Broken, raise_limits
 
 BENCHMARKS: Final[dict[str, Callable[[], Awaitable[None]]]] = {
     "fanout": fanout.measure,
     "growth": fanout.growth,
+    "latency": latency.measure,
     "connects": connects.measure,
+    "idle": idle.measure,
+    "storm": storm.measure,
 }
 
 

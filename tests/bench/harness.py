@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
+import asyncpg
 import httpx
 import msgspec
 import psutil
 
 from app.embedded import Embedded
+from app.embedded_child import Child
 from app.migrate import migrate
 
 SECRET: Final = "benchmarks sign their tokens with this secret"
@@ -162,13 +164,18 @@ class Product:
 
 
 @contextlib.asynccontextmanager
-async def product() -> AsyncIterator[Product]:
-    """The product in one process, with a Postgres and a Valkey of its own and an empty database."""
+async def product(*, counts_statements: bool = False) -> AsyncIterator[Product]:
+    """The product in one process, with a Postgres and a Valkey of its own and an empty database.
+
+    With `counts_statements` Postgres counts them (pg_stat_statements).
+    """
     with ground() as place, Embedded(place / "servers", durable=False) as servers:
         assert servers.database_url is not None
         assert servers.redis_url is not None
         assert servers.postgres is not None
         assert servers.redis is not None
+        if counts_statements:
+            await _count_statements(servers.postgres, servers.database_url)
         assert servers.postgres.pid is not None
         assert servers.redis.pid is not None
         await migrate(servers.database_url)
@@ -217,6 +224,13 @@ class Figure:
         return f"{middle:>9}  ({low} to {high})"
 
 
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Of many milliseconds: half are within `p50_ms`, 99 in 100 within `p99_ms`, all within `max_ms`."""
+    ordered = sorted(values)
+    last = len(ordered) - 1
+    return {"p50_ms": ordered[last // 2], "p99_ms": ordered[round(last * 0.99)], "max_ms": ordered[last]}
+
+
 def table(rows: Sequence[Sequence[str]]) -> None:
     """Print rows in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -233,6 +247,18 @@ def ground() -> Iterator[Path]:
         yield place
     finally:
         shutil.rmtree(place)
+
+
+async def _count_statements(postgres: Child, database_url: str) -> None:
+    """The library is loaded at start, so this starts it again."""
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'")
+    await connection.close()
+    postgres.stop()
+    postgres.start()
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("CREATE EXTENSION pg_stat_statements")
+    await connection.close()
 
 
 async def _ready(url: str) -> None:

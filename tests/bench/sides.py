@@ -119,7 +119,7 @@ async def product_side(served: Product, followers: int) -> AsyncIterator[Side]:
     assert port is not None, "the product says where it listens"
     async with (
         clients("centrifugal", port, followers, channel, ann.token) as (crowd, at),
-        _publishing(served) as announce,
+        publishing(served) as announce,
     ):
 
         async def publish(first: int, count: int) -> None:
@@ -141,7 +141,7 @@ def pushed(channel: str, offset: int) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def _publishing(served: Product) -> AsyncIterator[Callable[[list[Entry]], None]]:
+async def publishing(served: Product) -> AsyncIterator[Callable[[list[Entry]], None]]:
     """What announces entries through Redis, as a process of the product does after each commit."""
     deaf = Listener(
         on_publication=lambda *_: None,

@@ -96,7 +96,14 @@ class Client(asyncio.Protocol):
         elif "connect" in message:
             for channel, sub in message["connect"]["subs"].items():
                 self._joined(channel, sub)
-            self._connected.set_result(None)
+            self._answered()
+
+    def _answered(self) -> None:
+        """`connect` was answered, and that is all we wait for."""
+        self.ready()
+
+    def ready(self) -> None:
+        self._connected.set_result(None)
 
     def _joined(self, channel: str, sub: dict[str, Any]) -> None:
         if sub.get("recovered"):
