@@ -11,7 +11,7 @@ from typing import Final
 
 import uvloop
 
-from tests.bench import connects, fanout, idle, latency, storm
+from tests.bench import connects, fanout, idle, latency, shards, storm
 from tests.bench.harness import Broken, raise_limits
 
 BENCHMARKS: Final[dict[str, Callable[[], Awaitable[None]]]] = {
@@ -21,6 +21,7 @@ BENCHMARKS: Final[dict[str, Callable[[], Awaitable[None]]]] = {
     "connects": connects.measure,
     "idle": idle.measure,
     "storm": storm.measure,
+    "shards": shards.measure,
 }
 
 
