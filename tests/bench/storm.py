@@ -21,8 +21,8 @@ from tests.bench.people import Someone, settle
 from tests.bench.sides import publishing
 from tests.bench.swarms import Swarm, swarm_of
 
-CLIENTS: Final = 10_000
-AT_ONCE: Final = 200
+CLIENTS: Final = 5_000
+AT_ONCE: Final = 100
 MISSED: Final = 3
 ASK_EVERY_S: Final = 0.1
 AT_MOST_S: Final = 290.0

@@ -55,7 +55,7 @@ class Client(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._connected: asyncio.Future[None] = loop.create_future()
         self._rest = b""
-        self._is_upgraded = False
+        self._is_upgraded = self._is_there = False
         await loop.create_connection(lambda: self, host, port)
         await self._connected
 
@@ -72,9 +72,9 @@ class Client(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if self.transport is None:
             return
-        if not self._connected.done():
+        if not self._is_there:
             self.transport = None
-            self._connected.set_exception(Later())
+            self._later()
         else:
             stop(f"a connection was closed: {error}, unread {self._rest[:200]!r}")
 
@@ -100,8 +100,8 @@ class Client(asyncio.Protocol):
             elif frame[0] == 0x81:
                 for line in payload_of(frame).split(b"\n"):
                     self._heard(msgspec.json.decode(line))
-            elif frame[0] == 0x88 and not self._connected.done():
-                self._connected.set_exception(Later())
+            elif frame[0] == 0x88 and not self._is_there:
+                self._later()
                 return b""
             else:
                 raise Broken(f"not a text frame: {frame[:200]!r}")
@@ -112,8 +112,8 @@ class Client(asyncio.Protocol):
         return msgspec.json.encode({"id": 1, "connect": {"token": self._token, "subs": subs}})
 
     def _heard(self, message: dict[str, Any]) -> None:
-        if message.get("error", {}).get("temporary") and not self._connected.done():
-            self._connected.set_exception(Later())
+        if message.get("error", {}).get("temporary") and not self._is_there:
+            self._later()
         elif "error" in message:
             raise Broken(f"refused: {message}")
         elif "push" in message:
@@ -130,7 +130,13 @@ class Client(asyncio.Protocol):
         self.ready()
 
     def ready(self) -> None:
-        self._connected.set_result(None)
+        self._is_there = True
+        if not self._connected.done():
+            self._connected.set_result(None)
+
+    def _later(self) -> None:
+        if not self._connected.done():
+            self._connected.set_exception(Later())
 
     def _joined(self, channel: str, sub: dict[str, Any]) -> None:
         if sub.get("recovered"):
