@@ -42,7 +42,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         return ()
 
     def news(self) -> Any:
-        """What listeners get as `data`: a Struct or a dict of JSON values."""
+        """What listeners get as `data`: a Struct, which the annotation names for the documentation."""
         raise NotImplementedError(type(self).__name__)
 
     def changes(self) -> dict[str, Change]:

@@ -12,7 +12,7 @@ import msgspec
 
 from domain import channels, db, events, ids, streams
 from domain.actor import Actor
-from domain.audit_logs.model import AuditLog
+from domain.audit_logs.model import RECORDED, AuditLog
 from domain.clock import now
 from domain.events import Event
 from domain.streams import Draft
@@ -109,5 +109,5 @@ def _audit_row(actor: Actor, event: Event) -> AuditLog:
 
 
 def _audit_news(row: AuditLog) -> Draft:
-    data = events.encode(row.id, "audit_logs.recorded", row.user_id, row)
-    return Draft(channels.audit(row.team_id), row.id, "audit_logs.recorded", data)
+    data = events.encode(row.id, RECORDED, row.user_id, row)
+    return Draft(channels.audit(row.team_id), row.id, RECORDED, data)

@@ -1,10 +1,13 @@
 """Nouns of the audit trail."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
+
+# What an entry of `audit:<teamId>` is called.
+RECORDED: Final = "audit_logs.recorded"
 
 
 class AuditLog(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

@@ -53,6 +53,24 @@ class SignedIn(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     session_id: Annotated[str, Meta(description="what logging out ends")]
 
 
+class SessionNews(msgspec.Struct, frozen=True, rename="camel"):
+    """Which session it is about."""
+
+    session_id: str
+
+
+class RegistrationNews(SessionNews, frozen=True, rename="camel"):
+    """The first session, and the account."""
+
+    user: User
+
+
+class RevocationNews(SessionNews, frozen=True, rename="camel"):
+    """Which session is over, and why."""
+
+    reason: Annotated[str, Meta(description="why it is over: `logout` or `refresh_token_reused`")]
+
+
 class _SessionEvent(Event, frozen=True, kw_only=True):
     """News for the user alone, on every device."""
 
@@ -65,20 +83,24 @@ class _SessionEvent(Event, frozen=True, kw_only=True):
     def channels(self) -> tuple[str, ...]:
         return (channels.user(self.user_id),)
 
-    def news(self) -> dict[str, Any]:
-        return {"sessionId": self.session_id}
+    def news(self) -> SessionNews:
+        return SessionNews(self.session_id)
 
 
 class Registered(_SessionEvent, frozen=True, kw_only=True):
+    """An account was made, and its first session with it."""
+
     type = "auth.registered"
 
     user: User
 
-    def news(self) -> dict[str, Any]:
-        return {"sessionId": self.session_id, "user": self.user}
+    def news(self) -> RegistrationNews:
+        return RegistrationNews(self.session_id, self.user)
 
 
 class LoggedIn(_SessionEvent, frozen=True, kw_only=True):
+    """The user signed in: there is one more session."""
+
     type = "auth.logged_in"
 
 
@@ -95,14 +117,16 @@ class LoginFailed(Event, frozen=True, kw_only=True):
 
 
 class SessionRevoked(_SessionEvent, frozen=True, kw_only=True):
-    """The session is over; hubs close its sockets (channels/gate.py)."""
+    """A session is over, and its sockets are closed with 3500."""
+
+    # By channels/gate.py, on hearing this.
 
     type = "auth.session_revoked"
 
     reason: str
 
-    def news(self) -> dict[str, Any]:
-        return {"sessionId": self.session_id, "reason": self.reason}
+    def news(self) -> RevocationNews:
+        return RevocationNews(self.session_id, self.reason)
 
     def metadata(self) -> dict[str, Any]:
         return {"reason": self.reason}

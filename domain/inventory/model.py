@@ -132,6 +132,19 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     below_threshold: bool = False
 
 
+class ItemNews(msgspec.Struct, frozen=True, rename="camel"):
+    """An item as it is now, or as it was when it was deleted."""
+
+    item: Item
+
+
+class AdjustmentNews(ItemNews, frozen=True, rename="camel"):
+    """An item as it is now, and what moved its stock."""
+
+    delta: Annotated[int, Meta(description="how many more (or, negative, fewer)")]
+    reason: Annotated[str, Meta(description="why the stock changed")]
+
+
 class ItemEvent(Event, frozen=True, kw_only=True):
     """News for all who follow the team's inventory: the item as it is now."""
 
@@ -143,11 +156,13 @@ class ItemEvent(Event, frozen=True, kw_only=True):
     def channels(self) -> tuple[str, ...]:
         return (channels.inventory(self.after.team_id),)
 
-    def news(self) -> dict[str, Any]:
-        return {"item": self.after}
+    def news(self) -> ItemNews:
+        return ItemNews(self.after)
 
 
 class ItemCreated(ItemEvent, frozen=True, kw_only=True):
+    """There is one more thing to count."""
+
     type = "inventory.created"
 
     def changes(self) -> dict[str, Change]:
@@ -155,6 +170,8 @@ class ItemCreated(ItemEvent, frozen=True, kw_only=True):
 
 
 class ItemChanged(ItemEvent, frozen=True, kw_only=True):
+    """An item was edited."""
+
     type = "inventory.changed"
 
     before: Item
@@ -164,16 +181,20 @@ class ItemChanged(ItemEvent, frozen=True, kw_only=True):
 
 
 class ItemAdjusted(ItemChanged, frozen=True, kw_only=True):
+    """An item's stock moved."""
+
     type = "inventory.adjusted"
 
     by: Adjustment
 
-    def news(self) -> dict[str, Any]:
-        return {"item": self.after, "delta": self.by.delta, "reason": self.by.reason}
+    def news(self) -> AdjustmentNews:
+        return AdjustmentNews(self.after, self.by.delta, self.by.reason)
 
     def metadata(self) -> dict[str, Any]:
         return {"reason": self.by.reason, "reference": self.by.reference}
 
 
 class ItemDeleted(ItemEvent, frozen=True, kw_only=True):
+    """An item is gone."""
+
     type = "inventory.deleted"

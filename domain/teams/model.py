@@ -1,7 +1,7 @@
 """Nouns of the teams slice."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -70,7 +70,21 @@ class RoleChange(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forb
     role: Role
 
 
+class TeamNews(msgspec.Struct, frozen=True, rename="camel"):
+    """A team as it is now."""
+
+    team: Team
+
+
+class MemberNews(msgspec.Struct, frozen=True, rename="camel"):
+    """A member as they are now, or as they were when they were removed."""
+
+    member: Member
+
+
 class TeamCreated(Event, frozen=True, kw_only=True):
+    """There is a new team."""
+
     type = "teams.created"
 
     team: Team
@@ -81,14 +95,16 @@ class TeamCreated(Event, frozen=True, kw_only=True):
     def channels(self) -> tuple[str, ...]:
         return channels.team(self.team.id), channels.user(self.team.owner_id)
 
-    def news(self) -> dict[str, Any]:
-        return {"team": self.team}
+    def news(self) -> TeamNews:
+        return TeamNews(self.team)
 
     def changes(self) -> dict[str, Change]:
         return difference(None, self.team)
 
 
 class TeamChanged(Event, frozen=True, kw_only=True):
+    """A team was edited."""
+
     type = "teams.changed"
 
     before: Team
@@ -100,8 +116,8 @@ class TeamChanged(Event, frozen=True, kw_only=True):
     def channels(self) -> tuple[str, ...]:
         return (channels.team(self.after.id),)
 
-    def news(self) -> dict[str, Any]:
-        return {"team": self.after}
+    def news(self) -> TeamNews:
+        return TeamNews(self.after)
 
     def changes(self) -> dict[str, Change]:
         return difference(self.before, self.after, but=("version", "updatedAt"))
@@ -118,11 +134,13 @@ class _MemberEvent(Event, frozen=True, kw_only=True):
     def channels(self) -> tuple[str, ...]:
         return channels.team(self.team_id), channels.user(self.member.user_id)
 
-    def news(self) -> dict[str, Any]:
-        return {"member": self.member}
+    def news(self) -> MemberNews:
+        return MemberNews(self.member)
 
 
 class MemberAdded(_MemberEvent, frozen=True, kw_only=True):
+    """Somebody is in the team now."""
+
     type = "teams.member_added"
 
     def changes(self) -> dict[str, Change]:
@@ -130,6 +148,8 @@ class MemberAdded(_MemberEvent, frozen=True, kw_only=True):
 
 
 class MemberRemoved(_MemberEvent, frozen=True, kw_only=True):
+    """Somebody is not in the team any more."""
+
     type = "teams.member_removed"
 
     def changes(self) -> dict[str, Change]:
@@ -151,6 +171,8 @@ class MemberRenamed(_MemberEvent, frozen=True, kw_only=True):
 
 
 class RoleChanged(_MemberEvent, frozen=True, kw_only=True):
+    """A member may do more now, or less."""
+
     type = "teams.role_changed"
 
     before: Role

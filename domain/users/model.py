@@ -1,7 +1,7 @@
 """Nouns of the users slice."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -48,7 +48,15 @@ class UserPatch(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbi
     name: Name | UnsetType = UNSET
 
 
+class UserNews(msgspec.Struct, frozen=True, rename="camel"):
+    """An account as it is now."""
+
+    user: User
+
+
 class UserChanged(Event, frozen=True, kw_only=True):
+    """The user's account was edited."""
+
     type = "users.changed"
 
     before: User
@@ -60,8 +68,8 @@ class UserChanged(Event, frozen=True, kw_only=True):
     def channels(self) -> tuple[str, ...]:
         return (channels.user(self.after.id),)
 
-    def news(self) -> dict[str, Any]:
-        return {"user": self.after}
+    def news(self) -> UserNews:
+        return UserNews(self.after)
 
     def changes(self) -> dict[str, Change]:
         return difference(self.before, self.after, but=("version", "updatedAt"))
