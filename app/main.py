@@ -61,6 +61,8 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
             connection_sse,
             connection_uni_sse,
             emulation,
+            docs.asyncapi_document,
+            docs.live_channels,
             docs.files,
         ],
         request_class=body.HardenedRequest,

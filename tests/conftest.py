@@ -22,6 +22,7 @@ from app.server import Server, address, listening
 from channels.live import Live
 from tests.factories import Api
 from tests.listener import Listeners
+from tests.node import install
 
 # How fast the machine is today says nothing about the product.
 settings.register_profile("maycole", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -125,6 +126,12 @@ async def http(url: str) -> AsyncIterator[httpx.AsyncClient]:
 def api(http: httpx.AsyncClient) -> Api:
     """The REST API, as a client sees it."""
     return Api(http)
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the Node packages that tests run with (tests/node.py)."""
+    return install(tmp_path_factory.mktemp("node"))
 
 
 @pytest.fixture

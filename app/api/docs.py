@@ -1,19 +1,25 @@
-"""/api/docs: the API, readable and tryable, served by ourselves; the page asks no other host for anything.
+"""/api/docs: the API, readable and tryable, served by ourselves; no page asks another host for anything.
+
+    /api/docs         /api/docs/openapi.json     REST (app/api/openapi.py)
+    /api/docs/live    /api/docs/asyncapi.json    live channels (app/api/asyncapi.py, app/api/live_page.py)
 
 Swagger UI's files are those of the npm package swagger-ui-dist 5.35.0 (Apache-2.0), in app/api/swagger/.
 """
 
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
-from litestar import Request
+from litestar import MediaType, Request, Response, get
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.static_files import create_static_files_router
 
-from app.api.openapi import document
+from app.api import asyncapi, live_page
+from app.api.openapi import Json, document
 from app.api.system import API_VERSION
 
 PATH: Final = "/api/docs"
@@ -59,7 +65,8 @@ def openapi() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Maycole",
         version=API_VERSION,
-        description="REST for a real-time application server. Live channels are at `/connection/websocket`.",
+        description="REST for a real-time application server. What it says over open connections is at "
+        f"[{PATH}/live]({PATH}/live).",
         path=PATH,
         render_plugins=[SwaggerPage(path="/"), Document(path="/openapi.json")],
         components=Components(
@@ -69,6 +76,29 @@ def openapi() -> OpenAPIConfig:
         ),
         security=[{"bearer": []}],
     )
+
+
+@get(f"{PATH}/asyncapi.json", include_in_schema=False)
+async def asyncapi_document(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """The AsyncAPI document."""
+    return Response(msgspec.json.encode(_live(_host(request))), media_type=MediaType.JSON)
+
+
+@get(f"{PATH}/live", include_in_schema=False)
+async def live_channels(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """The same for people."""
+    return Response(live_page.page(_live(_host(request))), media_type=MediaType.HTML)
+
+
+def _host(request: Request[Any, Any, Any]) -> str:
+    """Where clients reach the server, as far as it was told."""
+    public: str | None = request.app.state.config.public_url
+    return urlsplit(public).netloc if public else "127.0.0.1:8000"
+
+
+@cache
+def _live(host: str) -> Json:
+    return asyncapi.document(host)
 
 
 files = create_static_files_router(

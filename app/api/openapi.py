@@ -78,7 +78,7 @@ def document(app: Litestar, drafted: Json) -> Json:
     )
     for name, one in named["components"]["schemas"].items():
         one["title"] = name
-        _describe(one)
+        describe(one)
     return named
 
 
@@ -170,7 +170,7 @@ def _headers() -> Json:
     return {name: {**header, "schema": {"type": "string"}} for name, header in HEADERS.items()}
 
 
-def _describe(schema: Json) -> None:
+def describe(schema: Json) -> None:
     """What msgspec says of the type inside `T | null` is said of the field."""
     for field in schema.get("properties", {}).values():
         inside: Json = next((one for one in field.get("anyOf", ()) if "description" in one), {})

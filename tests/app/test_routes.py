@@ -35,7 +35,12 @@ GET    /api/health/live
 GET    /api/health/ready
 GET    /api/version
 """
-PAGES = {"GET /api/docs", "GET /api/docs/openapi.json"}
+PAGES = {
+    "GET /api/docs",
+    "GET /api/docs/openapi.json",
+    "GET /api/docs/live",
+    "GET /api/docs/asyncapi.json",
+}
 
 
 def routes() -> tuple[set[str], set[str]]:
