@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -14,6 +15,25 @@ from app.config import Config
 
 MAYCOLE = Path(sys.executable).with_name("maycole")
 READY_WITHIN_S = 30
+SAYS_WITHIN_S = 60
+
+
+class Reader:
+    """What a process prints, line by line."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.lines: list[str] = []
+
+    async def until(self, pattern: str) -> re.Match[str]:
+        """Read on until a line matches."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(SAYS_WITHIN_S):
+            while line := (await self.process.stdout.readline()).decode():
+                self.lines.append(line.rstrip())
+                if found := re.search(pattern, line):
+                    return found
+        raise AssertionError(f"{pattern!r} never came: {self.lines}")
 
 
 class MaycoleProcess:

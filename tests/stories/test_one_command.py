@@ -2,36 +2,16 @@
 
 import asyncio
 import os
-import re
 import signal
 import sys
 from pathlib import Path
 
 import psutil
 
-from tests.factories import api_of, item
-from tests.processes import MAYCOLE
+from tests.factories import PASSWORD, Person, api_of, item
+from tests.processes import MAYCOLE, Reader
 
 LISTEN = Path(__file__).parents[2] / "docs" / "examples" / "listen.py"
-WITHIN_S = 60
-
-
-class Reader:
-    """What a process prints, line by line."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.lines: list[str] = []
-
-    async def until(self, pattern: str) -> re.Match[str]:
-        """Read on until a line matches."""
-        assert self.process.stdout is not None
-        async with asyncio.timeout(WITHIN_S):
-            while line := (await self.process.stdout.readline()).decode():
-                self.lines.append(line.rstrip())
-                if found := re.search(pattern, line):
-                    return found
-        raise AssertionError(f"{pattern!r} never came: {self.lines}")
 
 
 async def _up(data_dir: Path, port: int) -> tuple[Reader, str]:
@@ -46,14 +26,9 @@ async def _up(data_dir: Path, port: int) -> tuple[Reader, str]:
     return reader, (await reader.until(r"Maycole serves on (http://\S+)"))[1]
 
 
-async def _listen(url: str, token: str, channel: str) -> Reader:
+async def _listen(url: str, person: Person, team: str) -> Reader:
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        LISTEN,
-        f"{url.replace('http', 'ws', 1)}/connection/websocket",
-        token,
-        channel,
-        stdout=asyncio.subprocess.PIPE,
+        sys.executable, LISTEN, url, person.email, PASSWORD, team, stdout=asyncio.subprocess.PIPE
     )
     return Reader(process)
 
@@ -68,11 +43,11 @@ async def test_everything_starts_survives_a_kill_and_stops_with_one_command(grou
             ann, bob = await api.person("Ann"), await api.person("Bob")
             team = await api.team(ann, viewer=bob)
             beans = await item(ann, team)
-            screen = await _listen(url, bob.token, f"inventory:{team}")
-            await screen.until("subscribed to")
+            screen = await _listen(url, bob, team)
+            await screen.until("^following inventory:")
             adjust = f"/inventory/{beans['id']}/adjust"
             assert (await ann.post(adjust, {"delta": -3, "reason": "sold"})).status_code == 200
-            assert (await screen.until(r"^ +(\d+)  inventory.adjusted .*'quantity': 7"))[1] == "2"
+            assert (await screen.until(r"^ +(\d+)  inventory.adjusted  Coffee beans: 7"))[1] == "2"
 
         first.process.kill()
         await first.process.wait()
@@ -84,8 +59,9 @@ async def test_everything_starts_survives_a_kill_and_stops_with_one_command(grou
             ann.api = api
             answer = await ann.post(adjust, {"delta": 1, "reason": "delivered"})
             assert answer.status_code == 200, "tokens outlive a restart"
-            assert (await screen.until(r"^ +(\d+)  inventory.adjusted .*'quantity': 8"))[1] == "3"
-            assert any(line.startswith("recovered") for line in screen.lines)
+            assert (await screen.until(r"^ +(\d+)  inventory.adjusted  Coffee beans: 8"))[1] == "3"
+            looked = [line for line in screen.lines if line.startswith("looked")]
+            assert looked == ["looked: 1 items at 1"], "what was missed was recovered"
 
         started = psutil.Process(last.process.pid).children(recursive=True)
         assert any("postgres" in child.name() for child in started)
