@@ -1,4 +1,4 @@
-"""Some clients read nothing any more, some at a trickle: the others do not feel it, and all get everything."""
+"""Some clients read nothing any more, some at a trickle: the others do not feel it; all get everything."""
 
 import asyncio
 import contextlib
