@@ -70,18 +70,24 @@ async def growth() -> None:
     peers = {name: PEERS[name] for name in (C, NATS)}
     print("fan-out as the followers of one channel grow, through Redis")
     print(f"microseconds of server CPU for a delivery, median of {GROWTH_ROUNDS} rounds (least to most)\n")
-    rows = [("", "followers", OURS, *peers)]
+    _row("", "followers", OURS, *peers)
     async with asyncio.timeout(AT_MOST_S):
         for followers in GROWTH:
             if followers + 500 > most:
-                print(f"{followers:,} followers need more open files than the {most:,} that are allowed here")
+                print(f"{followers:,} need more open files than the {most:,} that are allowed here")
                 continue
             rounds = await _measure(followers, peers, GROWTH_ROUNDS)
             for name, sides in rounds.items():
                 cells = [_cost(sides[side]) if side in sides else "-" for side in (OURS, *peers)]
-                rows.append((name, f"{followers:,}", *cells))
-    table([rows[0], *sorted(rows[1:], key=lambda row: row[0])])
+                _row(name, f"{followers:,}", *cells)
     print("\nevery connection received every message once and in order")
+
+
+def _row(*cells: str) -> None:
+    """A line of the table, as soon as it is known: the last ones take long."""
+    print(
+        "".join(f"{cell:<28}" if place > 1 else f"{cell:<20}" for place, cell in enumerate(cells)), flush=True
+    )
 
 
 def _cost(rounds: list[Round]) -> str:
