@@ -13,6 +13,8 @@ from typing import Any, Final, Protocol
 
 import wsproto
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
+from wsproto.connection import ConnectionState
+from wsproto.events import CloseConnection
 
 from channels import drain, protocol
 
@@ -82,7 +84,7 @@ class LiveProtocol(WSProtocol):
         reason = protocol.CLOSES[code]
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         if not self.transport.is_closing():
-            self.transport.write(self.conn.send(wsproto.events.CloseConnection(code=code, reason=reason)))
+            self.transport.write(self.conn.send(CloseConnection(code=code, reason=reason)))
             if self.read_paused:
                 # The client's answer to the close ends the handshake: it must be read.
                 self.read_paused = False
@@ -104,6 +106,12 @@ class LiveProtocol(WSProtocol):
 
     def eof_received(self) -> None:
         self._end_soon()
+
+    def handle_close(self, event: CloseConnection) -> None:
+        # wsproto tells of a broken frame as if the client had said goodbye; it must hear what was wrong.
+        if self.conn.state is ConnectionState.OPEN and not self.transport.is_closing():
+            self.transport.write(self.conn.send(CloseConnection(code=event.code, reason=event.reason)))
+        super().handle_close(event)
 
     def handle_ping(self, event: wsproto.events.Ping) -> None:
         # Pings cost their sender nothing: whoever does not read the answers gets no more of them.

@@ -279,4 +279,4 @@ PROTOBUF: Final = Dialect(
     ),
 )
 # What the server speaks.
-DIALECTS: Final = (JSON,)
+DIALECTS: Final = (JSON, PROTOBUF)

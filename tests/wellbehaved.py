@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from channels.protocol import CLOSES, ERRORS
-from tests.bare import CLOSE, PING, PONG, TEXT, Close, Frame, bare, closed_with
+from tests.bare import CLOSE, PING, PONG, Close, Frame, bare, closed_with
 from tests.factories import Api, Person, item
 from tests.raw import Raw, raw
 from tests.strange import Conversation, Dialect, Wire
@@ -36,18 +36,8 @@ async def converse(url: str, token: str, dialect: Dialect, conversation: Convers
             if _answers_probe(dialect, frame):
                 return
         close = closed_with(frame)
-        if close.code is None and any(_is_broken_text(*message) for message in conversation.messages):
-            return  # see test_broken_frames_are_answered_with_what_is_wrong_with_them
         assert close.code in CLOSES.keys() - OUR_FAULTS | WEBSOCKET_CLOSES, close
         assert close.reason == CLOSES.get(close.code, close.reason), close
-
-
-def _is_broken_text(opcode: int, payload: bytes) -> bool:
-    try:
-        payload.decode()
-    except UnicodeDecodeError:
-        return opcode == TEXT
-    return False
 
 
 def _answers_probe(dialect: Dialect, frame: Frame) -> bool:

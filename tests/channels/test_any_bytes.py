@@ -75,7 +75,6 @@ async def test_strange_frames_end_their_connection_and_no_other(
     assert complaints.said == []
 
 
-@pytest.mark.xfail(strict=True, reason="what wsproto finds wrong ends the connection without a close frame")
 @pytest.mark.parametrize(
     ("data", "code"),
     [(framed(TEXT, b"\x80"), 1007), (framed(3, b""), 1002), (framed(0, b"x"), 1002)],

@@ -7,24 +7,17 @@ product: its log, hub, presence, formats and transports.
     smallhistory:              the same, 2 entries
     #<user>                    the user's own, joined by the server at connect
 
-python -m tests.conformance.profile    serves on 127.0.0.1:8000 until it is stopped
+python -m tests.conformance.profile    serves until it is stopped, set up by the variables of `maycole serve`
 """
 
-import asyncio
-import shutil
-import sys
-import tempfile
-from pathlib import Path
 from typing import Any, Final
 
 import jwt
 import msgspec
 from msgspec import Raw
 
-from app.config import Config
-from app.embedded import Embedded
-from app.main import create_app
-from app.migrate import migrate
+from app import config as configuration
+from app.main import NEEDED, create_app
 from app.server import Server, address, listening
 from channels.gate import Gate, Rights
 from channels.protocol import ClientInfo, HangUp, Refused
@@ -34,7 +27,6 @@ from domain.auth.tokens import Claims
 from domain.channels import Kind
 from domain.streams import Draft
 
-PORT: Final = 8000
 SECRET: Final = "secret"
 OPEN: Final = Kind("open", owner="anyone", size=100, presence=True, delta=True)
 SMALL: Final = Kind("smallhistory", owner="anyone", size=2, presence=True, delta=True)
@@ -113,30 +105,13 @@ def _verified(token: str) -> dict[str, Any] | None:
     return said
 
 
-async def _serve(servers: Embedded) -> None:
-    assert servers.database_url is not None
-    await migrate(servers.database_url)
-    config = Config(
-        database_url=servers.database_url,
-        redis_url=servers.redis_url,
-        jwt_secret="nothing is signed with it: the gate has its own",
-        port=PORT,
-        log_level="WARN",
-    )
-    with listening("127.0.0.1", PORT) as listener:
-        print(f"listening on {address(listener)}", flush=True)
-        await Server(create_app(config, gate=OpenGate())).serve(sockets=[listener])
-
-
 def main() -> None:
-    ground = Path(tempfile.mkdtemp(prefix="maycole-conformance-"))
-    ground.chmod(0o711)
-    try:
-        with Embedded(ground / "servers", durable=False) as servers:
-            asyncio.run(_serve(servers))
-    finally:
-        shutil.rmtree(ground)
+    """Serve until stopped."""
+    config = configuration.read(need=NEEDED)
+    with listening(config.host, config.port) as listener:
+        print(f"listening on {address(listener)}", flush=True)
+        Server(create_app(config, gate=OpenGate())).run(sockets=[listener])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 import uvloop
 
-from tests.bench.load_client import PING, PONG, UPGRADE
+from tests.bench.followers import PING, PONG, UPGRADE
 
 AT_ONCE: Final = 200
 COME_IN_WITHIN_S: Final = 20.0
