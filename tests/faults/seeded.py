@@ -13,7 +13,7 @@ from typing import Any, Final
 import asyncpg
 
 from app import cli
-from channels import gate
+from channels.gate import Gate
 from channels.hub import Feed, Hub
 from channels.relay import Relay
 from domain import db, streams
@@ -133,25 +133,25 @@ def gap_not_filled() -> None:
 def resubscribe_without_catch_up() -> None:
     """Who comes back is said to have missed nothing."""
 
-    def forgets(missed: Any) -> Any:
-        async def answered(self: Relay, *args: Any, **more: Any) -> list[bytes]:
+    def forgets(recent: Any) -> Any:
+        def answered(self: Relay, *args: Any, **more: Any) -> list[bytes]:
             return []
 
         return answered
 
-    _replace(Relay, "missed", forgets)
+    _replace(Relay, "recent", forgets)
 
 
 def false_recovery() -> None:
     """Who was away too long is said to be recovered."""
 
-    def lies(missed: Any) -> Any:
-        async def answered(self: Relay, *args: Any, **more: Any) -> Any:
-            return await missed(self, *args, **more) or []
+    def lies(recent: Any) -> Any:
+        def answered(self: Relay, *args: Any, **more: Any) -> Any:
+            return recent(self, *args, **more) or []
 
         return answered
 
-    _replace(Relay, "missed", lies)
+    _replace(Relay, "recent", lies)
 
 
 def ring_off_by_one() -> None:
@@ -186,7 +186,7 @@ def deaf_to_removal() -> None:
     def deaf(concerns: Any) -> Any:
         return lambda *args, **more: "nothing"
 
-    _replace(gate, "concerns", deaf)
+    _replace(Gate, "concerns", deaf)
 
 
 BUGS: Final[dict[str, Callable[[], None]]] = {

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import msgspec
 import uvloop
 
+from channels.gate import Gate
 from channels.relay import Relay
 from domain import db, streams
 from domain.actor import Actor
@@ -61,7 +62,7 @@ class Writer:
     async def run(self) -> None:
         job = self.job
         await db.open_pool(job.database_url, size=job.tasks)
-        relay = Relay(job.redis_url)
+        relay = Relay(job.redis_url, Gate().kind_of)
 
         def committed(entries: Sequence[Entry]) -> None:
             self.commits += 1
