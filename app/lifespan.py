@@ -7,7 +7,7 @@ the relay's tasks; and back again.
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -28,6 +28,8 @@ log = logging.getLogger("maycole.lifespan")
 
 ROLL_EVERY_S: Final = 3600.0
 TRY_AGAIN_AFTER_S: Final = 30.0
+CANCEL_AGAIN_AFTER_S: Final = 0.5
+CANCEL_MAX: Final = 10
 
 
 class Process:
@@ -57,9 +59,7 @@ class Process:
 
     async def stop(self) -> None:
         self._stopping = True
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self._end(self.tasks)
         await self.relay.bus.close()
 
     def supervise(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -67,6 +67,20 @@ class Process:
         task = asyncio.create_task(work(), name=name)
         self.tasks.add(task)
         task.add_done_callback(self._ended)
+
+    async def _end(self, running: Collection[asyncio.Task[None]]) -> None:
+        """Cancel until all have ended.
+
+        Once is not enough: asyncio.wait_for of Python 3.11, in which redis-py sends, loses a cancellation
+        that comes together with the result.
+        """
+        for _ in range(CANCEL_MAX):
+            for task in running:
+                task.cancel()
+            if running:
+                _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_AFTER_S)
+        if running:
+            log.error("still at it, and left behind: %s", ", ".join(task.get_name() for task in running))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if self._stopping:

@@ -1,4 +1,4 @@
-"""A background task that dies takes the process with it, loudly: serving on without it would be a lie."""
+"""A background task that dies takes the process with it, loudly; and all of them end when it stops."""
 
 import asyncio
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from app.config import Config
+from app.lifespan import Process
 
 SERVE_WITH_A_DOOMED_TASK = """
 import sys
@@ -42,3 +43,28 @@ async def test_a_background_task_that_dies_takes_the_process_down_and_says_which
     assert process.returncode != 0
     assert b"CRITICAL maycole.lifespan the doomed task died: this process stops" in said
     assert b"LookupError: there was nothing left to do" in said
+
+
+async def test_a_task_that_loses_its_cancellation_does_not_keep_the_process_from_stopping(
+    config: Config,
+) -> None:
+    """What wait_for of Python 3.11 does where a result and a cancellation come together."""
+    lost: list[str] = []
+
+    async def loses_the_first() -> None:
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                if lost:
+                    raise
+                lost.append("the first")
+
+    process = Process(config)
+    process.supervise("one that loses it", loses_the_first)
+    [task] = process.tasks
+    await asyncio.sleep(0)
+    await asyncio.wait_for(process.stop(), 60)
+
+    assert lost == ["the first"]
+    assert task.cancelled()
