@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help run demo test conformance check format bench lock clean
+.PHONY: help run demo test conformance faults check format bench lock clean
 
 help: ## what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ format: $(READY) ## rewrite the code the way `check` wants it
 
 bench: $(READY) ## measured figures, each beside a peer or a limit from the same run
 	$(PY) -m tests.bench $(ARGS)
+
+faults: $(READY) ## kills, outages, partitions, storms: what is promised, held against a log (ARGS="kills --scale 0.2")
+	$(PY) -m tests.faults $(ARGS)
 
 lock: ## renew requirements.lock from pyproject.toml
 	$(VENV)/bin/uv pip compile --quiet --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links \

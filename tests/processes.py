@@ -74,7 +74,9 @@ def environment(config: Config, *, port: int = 0) -> dict[str, str]:
 
 async def migrate(config: Config) -> None:
     """`maycole migrate`: in a process of its own, since a process has one pool."""
-    process = await asyncio.create_subprocess_exec(MAYCOLE, "migrate", env=environment(config))
+    process = await asyncio.create_subprocess_exec(
+        MAYCOLE, "migrate", stdout=asyncio.subprocess.DEVNULL, env=environment(config)
+    )
     assert await process.wait() == 0
 
 

@@ -30,7 +30,7 @@ ROOT: Final = Path(__file__).parents[2]
 SECRET: Final = "the fault harness signs its tokens with this secret"
 READY_WITHIN_S: Final = 60.0
 STOP_WITHIN_S: Final = 40.0
-REQUEST_WITHIN_S: Final = 20.0
+REQUEST_WITHIN_S: Final = 30.0
 SERVE: Final = (str(MAYCOLE), "serve")
 
 

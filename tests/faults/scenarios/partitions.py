@@ -11,6 +11,8 @@ from tests.faults.scenario import Outcome, Play, Scale
 
 # What a statement may take (domain/db.py: a connection, then a command), and what a request may take.
 DEADLINE_S: Final = 13.0
+HOLE_S: Final = 20.0  # longer than that, so that it shows
+HOLES: Final = ("black hole", "black hole to the server", "black hole to the client")
 
 
 def _both(link: FaultProxy) -> None:
@@ -75,11 +77,18 @@ async def run(field: Field, scale: Scale) -> Outcome:
                 await asyncio.sleep(dice.uniform(0.3, max(0.4, longest)))
                 kinds[name].mend()
                 await play.changes(4)
+            for direction in HOLES if scale.part else ():
+                FAULTS[direction](app.postgres)
+                await asyncio.sleep(HOLE_S)
+                app.postgres.mend()
+                await play.changes(4)
         verdict = await play.finish()
         notes = [
             play.trade.said(),
             f"bar for the longest request {DEADLINE_S + 1:g} s",
             f"clients reconnected {play.comebacks()} times",
         ]
-        faults = f"{len(schedule)} on 3 links, {len(FAULTS)} kinds, up to {longest:g} s each"
+        faults = f"{len(schedule)} on 3 links, {len(FAULTS)} kinds, up to {longest:.1f} s each"
+        if scale.part:
+            faults += f"; {len(HOLES)} black holes before Postgres of {HOLE_S:g} s"
         return Outcome("partitions", faults, verdict, notes, play.trade.unlike(200, 409, 503))

@@ -13,7 +13,7 @@ AWAY_S: Final = (0.3, 3.0, 15.0, 60.0)
 
 async def run(field: Field, scale: Scale) -> Outcome:
     """One fault after another while shops trade; in each everybody must hear what is written meanwhile."""
-    away = [seconds for seconds in AWAY_S if seconds <= scale.seconds(60.0, 0.3)]
+    away = [seconds for seconds in AWAY_S if seconds <= scale.seconds(60.0, 3.0)]
     frozen_s = scale.seconds(15.0, 3.0)
     async with Play(field) as play:
         await play.open(scale.of(10, 3), watchers=2)
@@ -52,7 +52,9 @@ async def _during(play: Play, seconds: float, fault: Callable[[], Awaitable[None
     await fault()
     await asyncio.sleep(seconds)
     await play.changes(5)
-    if seconds >= 1:
+    if seconds >= 3:
+        for app in play.field.apps:
+            await play.field.until_status(app, "degraded")
         assert not (late := await play.level()), f"updates must go on without Redis: {late}"
 
 

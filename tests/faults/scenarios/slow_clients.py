@@ -16,6 +16,7 @@ from tests.faults.trade import Account, Shop
 
 TRICKLE_BYTES_PER_S: Final = 1000
 BALLAST_BYTES: Final = 12_000
+WARM_UP: Final = 10
 PAUSE_S: Final = 0.03
 SAMPLE_EVERY_S: Final = 0.1
 LEVEL_WITHIN_S: Final = 120.0
@@ -26,7 +27,7 @@ STALLED_MEANT: Final = 20  # with fewer, what the process itself takes says more
 async def run(field: Field, scale: Scale) -> Outcome:
     """The same changes twice: first with fast clients alone, then with the slow ones beside them."""
     fast, stalled, trickling = scale.of(100, 10), scale.of(50, 3), scale.of(10, 1)
-    changes = scale.of(300, 80)
+    changes = min(300, scale.of(3000, 50))
     app = field.apps[0]
     async with Play(field) as play, await FaultProxy.listen(app.address) as line:
         owner = await Account.new(field, "Ann")
@@ -36,6 +37,7 @@ async def run(field: Field, scale: Scale) -> Outcome:
             crowd(play, port=app.port, size=stalled, small=True) as stalled_ones,
             crowd(play, port=line.port, size=trickling, small=True) as trickling_ones,
         ):
+            await _p99_ms(play, fast_ones, WARM_UP)
             alone = await _p99_ms(play, fast_ones, changes)
             line.to_client.bytes_per_s = TRICKLE_BYTES_PER_S
             await stalled_ones.stall(True)

@@ -22,7 +22,7 @@ async def run(field: Field, scale: Scale) -> Outcome:
 
     The crowd is on an app of its own, so that nobody is left to fill the ring before everybody asks for it.
     """
-    size, shops = scale.of(10_000, 150), scale.of(50, 5)
+    size, shops = scale.of(10_000, 100), scale.of(50, 4)
     async with Play(field) as play, field.another(SERVE) as app:
         await play.open(shops, items=1, watchers=0)
         async with crowd(play, port=app.port, size=size) as clients:
