@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
@@ -122,6 +122,7 @@ class Field:
         self.apps = apps
         self.front = front
         self.log = log
+        self.postgres_log = log.with_name("servers") / "logs" / "postgres.log"
         self.http = httpx.AsyncClient(base_url=self.url, timeout=REQUEST_WITHIN_S)
         self.api = Api(self.http)
 
@@ -267,15 +268,6 @@ async def _application(
         redis_url=f"redis://:{redis.password}@127.0.0.1:{bell.port}",
     )
     return Application(proxied, postgres, bell, command)
-
-
-async def bounded(what: Awaitable[object], within_s: float) -> bool:
-    """Whether it ended within that time."""
-    try:
-        await asyncio.wait_for(what, within_s)
-    except TimeoutError:
-        return False
-    return True
 
 
 async def until(condition: Callable[[], bool], within_s: float) -> bool:

@@ -6,6 +6,7 @@ cut off for a moment and then for too long, one member is removed.
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from tests.faults.checker import Verdict
@@ -88,12 +89,12 @@ async def _changes(play: Play, shop: Shop, item: str, app: Application, count: i
         await play.trade.change(shop, item, undo=number % 10 == 0, url=app.url)
 
 
-def _comebacks(seen: list[object]) -> int:
-    """How often the client was let in again on the channel it asked for (it has no other with a list)."""
+def _comebacks(seen: Sequence[object]) -> int:
+    """How often it was let in again on the channel that it asked for."""
     return sum(_came_back(event) for event in seen)
 
 
-def _left(seen: list[object], channel: str) -> bool:
+def _left(seen: Sequence[object], channel: str) -> bool:
     return any(isinstance(event, Left) and event.channel == channel for event in seen)
 
 

@@ -5,11 +5,11 @@ refused a connection goes to the next app, as behind a load balancer; one whose 
 """
 
 import asyncio
+import dataclasses
 import itertools
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx
@@ -78,7 +78,7 @@ async def insist(field_: Field, method: str, path: str, **more: Any) -> dict[str
     raise TimeoutError(f"{method} {path} was not answered in {TRIES_MAX} tries")
 
 
-@dataclass
+@dataclasses.dataclass
 class Shop:
     """A team, its items, and the channel that tells of them."""
 
@@ -101,13 +101,13 @@ class Shop:
         return cls(owner, team_id, [each["id"] for each in made])
 
 
-@dataclass
+@dataclasses.dataclass
 class Trade:
     """All changes of a scenario. `statuses` counts their answers, `longest_s` is the slowest one."""
 
     field: Field
-    writes: list[Write] = field(default_factory=list)
-    statuses: Counter[int | str] = field(default_factory=Counter)
+    writes: list[Write] = dataclasses.field(default_factory=list)
+    statuses: Counter[int | str] = dataclasses.field(default_factory=Counter)
     longest_s: float = 0.0
     _turn: int = 0
 
