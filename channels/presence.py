@@ -43,8 +43,11 @@ class Presence:
         self._here: dict[tuple[str, str], ClientInfo] = {}
         self._changed: dict[tuple[str, str], None] = {}
         self._wake = asyncio.Event()
-        self._settled = asyncio.Event()
-        self._settled.set()
+        self._to_be_said = (
+            asyncio.Event()
+        )  # set once what is in _changed has been said, as far as it could be
+        self._being_said = asyncio.Event()  # likewise, of what was taken from there last
+        self._being_said.set()
 
     def came(self, channel: str, info: ClientInfo) -> None:
         """A client of this process follows the channel."""
@@ -64,11 +67,20 @@ class Presence:
 
     async def of(self, channel: str) -> dict[str, ClientInfo]:
         """Who follows the channel: client -> who it is. What this process knows counts already."""
+        said = self._to_be_said if self._changed else self._being_said
         async with asyncio.timeout(SETTLED_WITHIN_S):
-            await self._settled.wait()
-        found = await self._redis.hgetall(_key(channel))
-        known = {_text(client): _here.decode(value) for client, value in found.items()}
-        return {client: here.info for client, here in known.items() if here.until > time.time()}
+            await said.wait()
+        try:
+            found = await self._redis.hgetall(_key(channel))
+            known = {_text(client): _here.decode(value) for client, value in found.items()}
+            now = time.time()
+            # A channel that is never empty never expires: what killed processes left there would pile up.
+            left = [client for client, here in known.items() if here.until < now - KEPT_S]
+            if left:
+                await self._redis.hdel(_key(channel), *left)
+        except RuntimeError as closed:  # what a closed transport raises under uvloop
+            raise ConnectionError("the link was closed while asking") from closed
+        return {client: here.info for client, here in known.items() if here.until > now}
 
     async def run(self) -> None:
         """Say what changes, and now and then everything, until cancelled."""
@@ -78,6 +90,9 @@ class Presence:
                 async with asyncio.timeout(max(0.0, refresh_at - time.monotonic())):
                     await self._wake.wait()
             except TimeoutError:
+                pass  # nothing has changed: it is time to say everything
+            if time.monotonic() >= refresh_at:
+                # Also when something changes all the time.
                 refresh_at = time.monotonic() + REFRESH_S
                 self.refresh()
             self._wake.clear()
@@ -85,6 +100,7 @@ class Presence:
 
     async def _say(self) -> None:
         changed, self._changed = list(self._changed), {}
+        self._being_said, self._to_be_said = self._to_be_said, asyncio.Event()
         try:
             for start in range(0, len(changed), AT_ONCE):
                 pipeline = self._redis.pipeline(transaction=False)
@@ -100,12 +116,10 @@ class Presence:
         except (*GONE, RuntimeError) as lost:
             # What is there is said again with the next refresh, and what is not counts no longer by then.
             log.warning("cannot say who is present: %s", lost)
-        if not self._changed:
-            self._settled.set()
+        self._being_said.set()
 
     def _change(self, channel: str, kind: str, info: ClientInfo) -> None:
         self._changed[channel, info.client] = None
-        self._settled.clear()
         self._wake.set()
         self._bus.tell(channel, json_format.push(channel, kind, Info(info)))
 
