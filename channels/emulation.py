@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 from google.protobuf.message import DecodeError
 from litestar import Request, Response, post
+from litestar.exceptions import HTTPException
 
 from channels import client_pb2 as pb
 from channels.bus import GONE
@@ -27,6 +28,7 @@ log = logging.getLogger("maycole.emulation")
 
 INBOX_MAX: Final = 64
 UPLOAD_BYTES_MAX: Final = 3 * FRAME_BYTES_MAX  # a frame as a JSON string is longer than the frame
+UPLOAD_WITHIN_S: Final = 10
 PROTOBUF: Final = "application/octet-stream"
 
 
@@ -116,6 +118,17 @@ class _Uploaded(msgspec.Struct):
 _uploaded = msgspec.json.Decoder(_Uploaded)
 
 
+async def frame_of(request: Request[Any, Any, Any]) -> bytes:
+    """The body. Raises HTTPException 408 where it takes longer than UPLOAD_WITHIN_S."""
+    try:
+        async with asyncio.timeout(UPLOAD_WITHIN_S):
+            return await request.body()
+    except TimeoutError as slow:
+        raise HTTPException(
+            status_code=408, detail=f"The frame took more than {UPLOAD_WITHIN_S} s."
+        ) from slow
+
+
 async def as_it_is(request: Request[Any, Any, Any]) -> None:
     """Instead of the steps of a REST request: what comes up here is a frame."""
 
@@ -125,8 +138,8 @@ async def emulation(request: Request[Any, Any, Any]) -> Response[None]:
     """A frame for a session: 204; 404 where nobody holds it, 503 where that cannot be found out."""
     live: Live = request.app.state.live
     try:
-        node, session, frame = _read(await request.body(), is_protobuf=is_protobuf(request))
-    except (DecodeError, msgspec.DecodeError, UnicodeError):
+        node, session, frame = _read(await frame_of(request), is_protobuf=is_protobuf(request))
+    except (DecodeError, msgspec.DecodeError, UnicodeError, RecursionError):
         return Response(None, status_code=400)
     if len(frame) > FRAME_BYTES_MAX:
         return Response(None, status_code=413)

@@ -16,7 +16,7 @@ from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from channels.connection import Connection
-from channels.emulation import PROTOBUF, as_it_is, is_protobuf
+from channels.emulation import PROTOBUF, as_it_is, frame_of, is_protobuf
 from channels.encoding import SSE, STREAM_JSON, STREAM_PROTOBUF, Encoding
 from channels.endpoint import origin_of
 from channels.live import Live
@@ -36,8 +36,8 @@ async def connection_http_stream(request: Request[Any, Any, Any]) -> ASGIApp:
     if not is_allowed(request):
         return ASGIResponse(status_code=403)
     if is_protobuf(request):
-        return _stream(STREAM_PROTOBUF, PROTOBUF, await request.body())
-    return _stream(STREAM_JSON, "application/json", await request.body())
+        return _stream(STREAM_PROTOBUF, PROTOBUF, await frame_of(request))
+    return _stream(STREAM_JSON, "application/json", await frame_of(request))
 
 
 @get("/connection/sse", before_request=as_it_is, include_in_schema=False)

@@ -44,10 +44,9 @@ class SendWire:
         """Wait for the last word to be said, if there is one; whether it was."""
         if self.hung_up.is_set():
             await asyncio.wait({self._sending}, timeout=LAST_WORD_WITHIN_S)
-        said = self.hung_up.is_set() and self._sending.done() and not self._sending.cancelled()
         self._sending.cancel()
-        await asyncio.gather(self._sending, return_exceptions=True)
-        return said
+        [outcome] = await asyncio.gather(self._sending, return_exceptions=True)
+        return self.hung_up.is_set() and outcome is None
 
     async def _say(self, frame: bytes) -> None:
         raise NotImplementedError
