@@ -5,9 +5,10 @@ A slice subclasses Event in its model. What listeners receive is `news()`; what 
 """
 
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
+from msgspec import Meta
 
 from domain.clock import now
 
@@ -55,13 +56,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """What a channel carries, as JSON: `data` is the event's news()."""
+    """An entry of a channel: what happened, when, by whom."""
 
-    id: str
-    type: str
-    time: datetime
-    actor: str | None
-    data: Any
+    id: Annotated[str, Meta(description="the same on every channel that it is news for")]
+    type: Annotated[str, Meta(description="what happened, in the past tense, its slice in front")]
+    time: Annotated[
+        datetime, Meta(description="when; entries are in the order of their offsets, not of this")
+    ]
+    actor: Annotated[str | None, Meta(description="the id of the user who did it; null for the system")]
+    data: Annotated[Any, Meta(description="what is news; its form depends on the type")]
 
 
 def difference(

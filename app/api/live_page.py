@@ -27,8 +27,8 @@ def page(document: Json) -> bytes:
     info = document["info"]
     parts = [
         f"<h1>{_text(info['title'])}</h1>",
-        f'<p class="quiet">{_text(info["version"])} · the same as <a href="/api/docs/asyncapi.json">AsyncAPI'
-        ' document</a> · <a href="/api/docs">REST</a></p>',
+        f'<p class="quiet">{_text(info["version"])} · the same as an <a href="/api/docs/asyncapi.json">'
+        'AsyncAPI document</a> · <a href="/api/docs">REST</a></p>',
         *(f"<p>{_text(paragraph)}</p>" for paragraph in info["description"].split("\n\n")),
         _contents(kinds),
         *(_kind(name, channels[name], document) for name in kinds),

@@ -50,7 +50,7 @@ def connection_of(live: Live, person: Person) -> Connection:
 
 
 async def forget(live: Live, channel: str) -> None:
-    """The channel's stream begins anew, as after a restore: what was before cannot be told any more."""
+    """The channel's stream begins anew, so what was before cannot be told any more."""
     async with db.transaction():
         await db.execute("UPDATE stream_heads SET epoch = 'another' WHERE channel = $1", channel)
     head = await streams.open_head(channel)
