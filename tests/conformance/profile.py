@@ -10,10 +10,12 @@ product: its log, hub, presence, formats and transports.
 python -m tests.conformance.profile    serves until it is stopped, set up by the variables of `maycole serve`
 """
 
+import warnings
 from typing import Any, Final
 
 import jwt
 import msgspec
+from jwt.warnings import InsecureKeyLengthWarning
 from msgspec import Raw
 
 from app import config as configuration
@@ -107,6 +109,7 @@ def _verified(token: str) -> dict[str, Any] | None:
 
 def main() -> None:
     """Serve until stopped."""
+    warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)  # the suite's secret is what it is
     config = configuration.read(need=NEEDED)
     with listening(config.host, config.port) as listener:
         print(f"listening on {address(listener)}", flush=True)
