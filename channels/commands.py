@@ -131,7 +131,8 @@ async def _subscribe(connection: Connection, asked: Asked) -> None:
         raise HangUp(3501)
     if body.type:
         raise Refused(108)
-    soon = [command.subscribe.channel for command in asked.rest if command.subscribe is not None]
+    rest = asked.rest[: protocol.CHANNELS_MAX]
+    soon = {command.subscribe.channel for command in rest if command.subscribe is not None}
     await connection.subscribe(body, asked.reply, soon=soon)
 
 

@@ -153,7 +153,8 @@ class Connection:
                 raise Refused(106)
             rights = await self.standing.fresh()
             self._gate.may_follow(rights, channel, body.token)
-            async with self._relay.following(channel, *self._gate.allowed(rights, soon)) as (feed, *_):
+            unopened = self._gate.allowed(rights, [name for name in soon if name not in self._relay.hub.feeds])
+            async with self._relay.following(channel, *unopened) as (feed, *_):
                 if since is not None:
                     await self._relay.prepare(feed, since)
                 if self.gone:
@@ -255,6 +256,8 @@ class Connection:
         claims = self._gate.claims(token)
         async with self._joining:
             await self.standing.renew(claims)
+        if self.gone:
+            self.standing.stop()
 
     def check(self, rights: Rights) -> None:
         """The watchman comes by with the rights as they are: put right what does not fit them."""

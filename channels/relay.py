@@ -77,9 +77,10 @@ class Relay:
 
         Raises what the database raises.
         """
-        opening = {name: self._opening.ask(name) for name in channels if name not in self.hub.feeds}
+        wanted = dict.fromkeys(channels)
+        opening = {name: self._opening.ask(name) for name in wanted if name not in self.hub.feeds}
         # At once: one that lingers must not close while the others are opened.
-        feeds = {name: self._pinned(self.hub.feeds[name]) for name in channels if name not in opening}
+        feeds = {name: self._pinned(self.hub.feeds[name]) for name in wanted if name not in opening}
         try:
             for name, opened in opening.items():
                 # Shielded: many may wait for the same opening; one that goes away is no reason to stop.
