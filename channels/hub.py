@@ -229,7 +229,12 @@ class Hub:
             return
         self.flush(feed)
         for encoding, audience in tuple(feed.audiences.items()):
-            self._write(feed, audience, encoding.frame(encoding.format.forward(channel, pushed)))
+            try:
+                frame = encoding.frame(encoding.format.forward(channel, pushed))
+            except ValueError:
+                log.warning("cannot pass on to %s: %r", channel, pushed[:100])
+                continue
+            self._write(feed, audience, frame)
 
     def follow(self, feed: Feed, follower: Follower, encoding: Encoding, write: Write) -> None:
         """Let a follower in; it stands at `feed.last` from now on. Flush before asking where that is."""
@@ -248,7 +253,14 @@ class Hub:
         served = feed.served
         for encoding, audience in tuple(feed.audiences.items()):
             feed.served = served
-            for frame, count in encoding.frames(feed.channel, pushes, before):
+            try:
+                framed = encoding.frames(feed.channel, pushes, before)
+            except Exception:
+                # What cannot be written in this encoding costs those who read it, and nobody else.
+                for follower in tuple(audience):
+                    self._drop(feed, follower)
+                continue
+            for frame, count in framed:
                 feed.served += count
                 self._write(feed, audience, frame)
             if encoding.then is not encoding and encoding in feed.audiences:

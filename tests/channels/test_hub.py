@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from channels import json_format
-from channels.encoding import WEBSOCKET_JSON, websocket_payload
+from channels.encoding import WEBSOCKET_JSON, WEBSOCKET_PROTOBUF, websocket_payload
 from channels.hub import AHEAD_MAX, RING_ENTRIES, Feed, Hub
 from domain.channels import KINDS as KIND
 from domain.streams import Entry
@@ -201,6 +201,32 @@ async def test_the_ring_keeps_the_newest_and_says_how_far_back_it_goes(hub: Hub)
     assert feed.recent(9) is None, "what the ring has let go is not made up"
     assert feed.recent(feed.last) == []
     assert feed.recent(feed.last + 1) is None
+
+
+async def test_what_cannot_be_written_in_one_encoding_is_written_in_the_others(hub: Hub) -> None:
+    feed, reads_json = _follow(hub)
+    reads_protobuf, elsewhere = Screen(), Screen()
+    hub.follow(feed, reads_protobuf, WEBSOCKET_PROTOBUF, reads_protobuf.write)
+    other = hub.open("inventory:team_2", KIND["inventory"], EPOCH, 0)
+    hub.follow(other, elsewhere, WEBSOCKET_JSON, elsewhere.write)
+    hub.deliver(CHANNEL, EPOCH, 1, b'{"push":{"garbage":1}}')
+    hub.deliver("inventory:team_2", EPOCH, 1, _push(1, "inventory:team_2"))
+    await asyncio.sleep(0)
+    assert reads_protobuf.is_broken
+    assert feed.followers() == [reads_json]
+    assert elsewhere.offsets == [1], "the feeds after it are served"
+    hub.deliver(CHANNEL, EPOCH, 2, _push(2))
+    await asyncio.sleep(0)
+    assert len(reads_json.frames) == 2
+
+
+async def test_a_push_that_one_encoding_cannot_say_is_left_out_there(hub: Hub) -> None:
+    feed, reads_json = _follow(hub)
+    reads_protobuf = Screen()
+    hub.follow(feed, reads_protobuf, WEBSOCKET_PROTOBUF, reads_protobuf.write)
+    hub.pass_on(CHANNEL, b'{"push":{"channel":"c","pub":{"data":1,"offset":-1}}}')
+    hub.pass_on(CHANNEL, b'{"push":{"channel":"c","pub":{"data":1}}}')
+    assert (len(reads_json.frames), len(reads_protobuf.frames)) == (2, 1)
 
 
 async def test_a_follower_that_breaks_is_dropped_and_harms_no_other(
