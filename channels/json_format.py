@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-from channels.protocol import Command, HangUp, Info, Publication
+from channels.protocol import COMMANDS_MAX, Command, HangUp, Info, Publication
 from domain.streams import Entry
 
 PING: Final = b"{}"
@@ -22,6 +22,8 @@ _decoder = msgspec.json.Decoder(Command)
 def commands(data: bytes) -> list[Command]:
     """The commands in one frame. Raises HangUp 3501 for anything that is not a list of commands."""
     lines = data.removesuffix(b"\n").split(b"\n")
+    if len(lines) > COMMANDS_MAX:
+        raise HangUp(3501)
     try:
         return [_decoder.decode(line) for line in lines]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as malformed:

@@ -18,7 +18,7 @@ from msgspec import Raw
 
 from channels import client_pb2 as pb
 from channels import json_format
-from channels.protocol import Command, HangUp, Publication
+from channels.protocol import COMMANDS_MAX, Command, HangUp, Publication
 
 _MESSAGE: Final = 11  # FieldDescriptor.TYPE_MESSAGE
 _BYTES: Final = 12  # FieldDescriptor.TYPE_BYTES
@@ -42,6 +42,8 @@ def commands(data: bytes) -> list[Command]:
     stream = BytesIO(data)
     try:
         while stream.tell() < len(data):
+            if len(found) == COMMANDS_MAX:
+                raise HangUp(3501)
             message = proto.parse_length_prefixed(pb.Command, stream)
             found.append(msgspec.convert(_as_dict(message), Command))
     except (DecodeError, ValueError, msgspec.ValidationError) as malformed:

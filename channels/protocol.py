@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Raw
 
 FRAME_BYTES_MAX: Final = 64 * 1024
+COMMANDS_MAX: Final = 4096  # in one frame; a pong in Protobuf is a single byte
 CHANNEL_BYTES_MAX: Final = 255
 CHANNELS_MAX: Final = 128
 HISTORY_MAX: Final = 300

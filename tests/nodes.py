@@ -12,9 +12,10 @@ from typing import Any, Final, NamedTuple
 from litestar import Litestar
 from litestar.datastructures import State
 
+from app.pipeline.door import at_the_door
 from app.server import Server, address, listening
 from channels.emulation import Emulation, emulation
-from channels.endpoint import connection_websocket
+from channels.endpoint import websocket
 from channels.gate import Gate, Rights
 from channels.http_stream import connection_http_stream, connection_sse
 from channels.live import Live
@@ -75,10 +76,11 @@ async def node(
     relay = Relay(redis_url, gate.kind_of)
     live = Live(relay, gate, rest, Emulation(relay), frozenset(origins))
     app = Litestar(
-        [connection_websocket, connection_http_stream, connection_sse, emulation],
+        [connection_http_stream, connection_sse, emulation],
         state=State({"live": live}),
         openapi_config=None,
     )
+    app.asgi_handler = at_the_door(app.asgi_handler, websocket)
     started = asyncio.Event()
     await live.emulation.listen()
     bus = relay.bus

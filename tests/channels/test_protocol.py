@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channels import json_format, protocol
-from channels.encoding import WEBSOCKET_JSON, websocket_frame, websocket_payload
+from channels import json_format, protobuf_format, protocol
+from channels.encoding import WEBSOCKET_JSON, Format, websocket_frame, websocket_payload
 from channels.protocol import Command, HangUp
 from domain.streams import Entry
 
@@ -66,6 +66,14 @@ def test_what_is_no_command_ends_the_connection(data: bytes) -> None:
 def test_a_frame_holds_several_commands_and_at_most_one_newline_after_them() -> None:
     commands = json_format.commands(b'{"id":1,"connect":{"token":"t","unknown":1}}\n{}\n')
     assert [(command.id, command.request() is None) for command in commands] == [(1, False), (0, True)]
+
+
+@pytest.mark.parametrize("format_", [json_format, protobuf_format])
+def test_a_frame_holds_only_so_many_commands(format_: Format) -> None:
+    [pong] = {json_format: [b"{}\n"], protobuf_format: [b"\x00"]}[format_]
+    assert len(format_.commands(pong * protocol.COMMANDS_MAX)) == protocol.COMMANDS_MAX
+    with pytest.raises(HangUp):
+        format_.commands(pong * (protocol.COMMANDS_MAX + 1))
 
 
 def test_of_several_requests_in_one_command_the_first_in_the_protocols_order_counts() -> None:
