@@ -153,7 +153,9 @@ class Connection:
                 raise Refused(106)
             rights = await self.standing.fresh()
             self._gate.may_follow(rights, channel, body.token)
-            unopened = self._gate.allowed(rights, [name for name in soon if name not in self._relay.hub.feeds])
+            unopened = self._gate.allowed(
+                rights, [name for name in soon if name not in self._relay.hub.feeds]
+            )
             async with self._relay.following(channel, *unopened) as (feed, *_):
                 if since is not None:
                     await self._relay.prepare(feed, since)

@@ -22,7 +22,7 @@ from app.server import Server, address, listening
 from channels.live import Live
 from tests.factories import Api
 from tests.listener import Listeners
-from tests.node import install
+from tests.npm import install
 
 # How fast the machine is today says nothing about the product.
 settings.register_profile("maycole", deadline=None, suppress_health_check=[HealthCheck.too_slow])
