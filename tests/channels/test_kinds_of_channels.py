@@ -232,12 +232,12 @@ async def test_when_the_link_to_redis_has_been_down_whoever_follows_a_live_tail_
         await screen.until(lambda: screen.offsets(stream) == [1, 2])
         own_redis.redis.start()
         await screen.until(lambda: screen.said.count(("subscribed", tail, False)) == 2)
+        await until(lambda: lone.live.relay.bus.speaking)
         await lone.append(stream, "3")
         await screen.until(lambda: screen.offsets(stream) == [1, 2, 3])
         assert sum(said[:2] == ("subscribed", stream) for said in screen.said) == 1, "nothing was lost there"
         assert not any(said[0] == "connecting" for said in screen.said[1:]), "and nobody was cut off"
         info = Info(ClientInfo("9", "client_9"))
-        await until(lambda: lone.live.relay.bus.speaking)
         feed = lone.live.relay.hub.feeds[tail]
         heard: list[bytes] = []
         lone.live.relay.hub.pass_on = lambda channel, pushed: heard.append(pushed)  # type: ignore[method-assign]
