@@ -16,8 +16,6 @@ import logging
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, Final
 
-from msgspec import Struct
-
 from channels import rpc
 from channels.encoding import SILENT, Encoding
 from channels.gate import Rights
@@ -32,6 +30,7 @@ from channels.protocol import (
     Subscribe,
     Subscribed,
     Unsubscribed,
+    Uplink,
 )
 from channels.pulse import Pulse
 from channels.standing import Standing
@@ -44,14 +43,6 @@ from domain.channels import Kind
 log = logging.getLogger("maycole.connection")
 
 ANSWER_BYTES_MAX: Final = 512 * 1024
-WANTS_ERROR_INSTEAD: Final = 2  # `flag` of subscribe: 112 rather than recovered: false
-
-
-class Uplink(Struct, frozen=True):
-    """Where the commands of a client come in whose transport goes one way only."""
-
-    session: str
-    node: str
 
 
 class Connection:
@@ -165,7 +156,7 @@ class Connection:
                 is_delta = bool(body.delta) and feed.kind.delta
                 encoding = self.encoding.deltas(begun=False) if is_delta else self.encoding.at(feed.epoch)
                 result = self._enter(feed, since, encoding=encoding)
-                if since is not None and not result.recovered and body.flag & WANTS_ERROR_INSTEAD:
+                if since is not None and not result.recovered and body.wants_error_instead:
                     self.leave(channel)
                     raise Refused(112)
                 self.say(answer(result))

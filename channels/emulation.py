@@ -18,10 +18,10 @@ from litestar.exceptions import HTTPException
 
 from channels import client_pb2 as pb
 from channels.bus import GONE
-from channels.connection import Connection, Uplink
+from channels.connection import Connection
 from channels.endpoint import carry_out
 from channels.live import Live
-from channels.protocol import FRAME_BYTES_MAX
+from channels.protocol import FRAME_BYTES_MAX, Uplink
 from channels.relay import Relay
 
 log = logging.getLogger("maycole.emulation")

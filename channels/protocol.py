@@ -101,6 +101,11 @@ class Subscribe(msgspec.Struct):
     flag: int = 0
     type: int = 0
 
+    @property
+    def wants_error_instead(self) -> bool:
+        """Whether 112 is wanted rather than `recovered` false."""
+        return bool(self.flag & 2)
+
 
 class Connect(msgspec.Struct):
     """The first command: who, and where the server-side subscriptions stood before."""
@@ -222,6 +227,13 @@ class Connected(msgspec.Struct, omit_defaults=True):
     ttl: int = 0
     session: str = ""
     node: str = ""
+
+
+class Uplink(msgspec.Struct, frozen=True):
+    """Where the commands of a client come in whose transport only goes down."""
+
+    session: str
+    node: str
 
 
 class Position(msgspec.Struct):

@@ -18,7 +18,8 @@ def at_the_door(app: ASGIApp, websocket: ASGIApp) -> ASGIApp:
             await websocket(scope, receive, send)
             return
         taken: Any = scope  # the union of Litestar's scope types does not survive a copy
-        if scope["method"] == "HEAD":
+        # What streams is at other addresses: a HEAD there would open a stream without a body.
+        if scope["method"] == "HEAD" and scope["path"].startswith("/api/"):
             taken = {**scope, "method": "GET"}
         await app(taken, receive, send)
 

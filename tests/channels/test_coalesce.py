@@ -42,7 +42,11 @@ def coalesced(shelf: Shelf) -> Coalesced[str, int]:
 
 async def _asked(coalesced: Coalesced[str, int], *keys: str) -> list[asyncio.Task[int | None]]:
     """Tasks that have asked, and wait."""
-    asking = [asyncio.create_task(coalesced.ask(key)) for key in keys]
+
+    async def ask(key: str) -> int | None:
+        return await asyncio.shield(coalesced.ask(key))
+
+    asking = [asyncio.create_task(ask(key)) for key in keys]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return asking

@@ -195,7 +195,7 @@ async def test_a_slow_client_is_told_to_look_again_where_nothing_is_kept(
         connection = next(
             each
             for each in open_node.live.connections
-            if channel in each.subscriptions and each.info().user == "42"
+            if channel in each.subscriptions and each.standing.info("").user == "42"
         )
         connection.paused()
         info = ClientInfo("9", "client_9")

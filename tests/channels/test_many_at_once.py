@@ -104,7 +104,8 @@ async def test_rights_that_are_taken_between_two_subscribes_of_one_frame_are_fel
         gone = {stock, trail} if True in followed else {stock}
         while not gone <= {push["channel"] for push in client.pushes if "unsubscribe" in push}:
             await client.frame()
-        [connection] = [each for each in live.connections if each.claims and each.claims.sub == bob.id]
+        claims = {each: each.standing.claims for each in live.connections}
+        [connection] = [each for each, said in claims.items() if said and said.sub == bob.id]
         assert not {stock, trail} & set(connection.subscriptions)
         for channel in (stock, trail):
             assert (await client.ask(subscribe={"channel": channel}))["error"]["code"] == 103

@@ -36,7 +36,7 @@ async def test_connecting_and_refreshing_tell_how_long_the_token_is_good(api: Ap
 async def test_a_new_token_keeps_the_connection_and_without_one_it_ends(
     api: Api, url: str, live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("channels.connection.EXPIRED_FOR_S", 0.1)
+    monkeypatch.setattr("channels.standing.EXPIRED_FOR_S", 0.1)
     ann = await api.person("Ann")
     async with raw(url, token=_lasting(ann, 1)) as kept, raw(url, token=_lasting(ann, 1)) as left:
         assert "refresh" in await kept.ask(refresh={"token": _lasting(ann, 300)})

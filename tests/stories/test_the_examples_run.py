@@ -45,7 +45,8 @@ async def screen(program: list[str], url: str, person: Person, team: str) -> Asy
 
 
 def connection_of(live: Live, person: Person) -> Connection:
-    [found] = [one for one in live.connections if one.claims is not None and one.claims.sub == person.id]
+    claims = {one: one.standing.claims for one in live.connections}
+    [found] = [one for one, said in claims.items() if said is not None and said.sub == person.id]
     return found
 
 
@@ -93,11 +94,11 @@ async def test_it_renews_its_token_in_time_and_ends_with_its_session(
     async with screen(program, url, ann, ann.personal_team_id) as shown:
         await shown.until("^following")
         connection = connection_of(live, ann)
-        assert connection.claims is not None
-        first = connection.claims
+        assert connection.standing.claims is not None
+        first = connection.standing.claims
         monkeypatch.setattr(tokens, "ACCESS_LASTS_S", 600)
         async with asyncio.timeout(WITHIN_S):
-            while connection.claims.exp < first.exp + 300:
+            while connection.standing.claims.exp < first.exp + 300:
                 await asyncio.sleep(0.05)
         assert not connection.gone, "and it is the same connection"
         await item(ann)
