@@ -6,7 +6,7 @@ again when every channel is subscribed anew, so that others can look into the lo
 (channels/relay.py).
 
 redis-py's own PubSub reconnects in silence, and its listen() may end up subscribed to nothing: the reader
-here is a bare connection that is thrown away at the first error, and asked for a sign of life every second.
+here is a bare connection that is thrown away at the first error, and asked for signs of life.
 
 On Redis: `maycole:<channel>` carries `<epoch> <offset>\\n<push>`, or a bare push of what is no entry;
 `maycole:tops` carries heads as JSON; `maycole:node:<node>` what is meant for one process.
@@ -14,6 +14,7 @@ On Redis: `maycole:<channel>` carries `<epoch> <offset>\\n<push>`, or a bare pus
 
 import asyncio
 import logging
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -26,6 +27,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from channels import json_format
+from channels.tasks import until_any
 from domain.streams import Entry, Head
 
 log = logging.getLogger("maycole.bus")
@@ -33,8 +35,9 @@ log = logging.getLogger("maycole.bus")
 PREFIX: Final = b"maycole:"
 TOPS: Final = b"maycole:tops"
 CONNECT_WITHIN_S: Final = 2.0
-SIGN_OF_LIFE_EVERY_S: Final = 1.0
-SILENT_FOR_S: Final = 2.5
+CONFIRMED_WITHIN_S: Final = 2.5
+SIGN_OF_LIFE_EVERY_S: Final = 0.2
+SILENCES_MAX: Final = 3
 TRY_AGAIN_AFTER_S: Final = 0.25
 OUTBOX_MAX: Final = 10_000
 OFFSET_DIGITS_MAX: Final = 18
@@ -82,6 +85,7 @@ class Bus:
         self.listening = False
         self.speaking = True
         self.dropped = 0
+        self._messages = 0
 
     async def subscribe(self, *channels: str) -> bool:
         """Hear these channels from now on: True when Redis has confirmed it.
@@ -94,7 +98,7 @@ class Bus:
             return False
         self._ask_for([name for name in names if name not in self._confirmed])
         confirmed = [self._confirmed[name] for name in names]
-        done, waiting = await asyncio.wait(confirmed, timeout=SILENT_FOR_S)
+        done, waiting = await asyncio.wait(confirmed, timeout=CONFIRMED_WITHIN_S)
         return not waiting and all(future.result() for future in done)
 
     def unsubscribe(self, *channels: str) -> None:
@@ -184,25 +188,33 @@ class Bus:
 
     async def _listen(self, connection: AbstractConnection) -> None:
         self._connection = connection
-        loop = asyncio.get_running_loop()
+        await until_any(self._read(connection), self._watch(connection))
+
+    async def _read(self, connection: AbstractConnection) -> None:
         missing = {TOPS, *self._wanted}
         self._ask_for(list(missing))
-        asked_at = heard_at = loop.time()
         while True:
             message = await connection.read_response(
-                timeout=SIGN_OF_LIFE_EVERY_S, disconnect_on_error=False, disable_decoding=True
+                timeout=math.inf, disconnect_on_error=False, disable_decoding=True
             )
-            if message is not None:
-                heard_at = loop.time()
-                self._heard(message, missing)
+            self._messages += 1
+            self._heard(message, missing)
             if not self.listening and not missing:
                 self.listening = True
                 self._listener.on_link(True)
-            if loop.time() - heard_at > SILENT_FOR_S:
-                raise TimeoutError(f"silent for {SILENT_FOR_S} s")
-            if loop.time() - asked_at > SIGN_OF_LIFE_EVERY_S:
-                asked_at = loop.time()
-                await _send(connection, b"PING")
+
+    async def _watch(self, connection: AbstractConnection) -> None:
+        """Ask for signs of life. Raises TimeoutError after SILENCES_MAX times of silence, one after another.
+
+        They are counted, not measured: where it is this process that was busy, the answers are waiting.
+        """
+        silences = 0
+        while silences < SILENCES_MAX:
+            heard = self._messages
+            await _send(connection, b"PING")
+            await asyncio.sleep(SIGN_OF_LIFE_EVERY_S)
+            silences = silences + 1 if self._messages == heard else 0
+        raise TimeoutError(f"silent for {SILENCES_MAX * SIGN_OF_LIFE_EVERY_S:.1f} s")
 
     def _heard(self, message: Any, missing: set[bytes]) -> None:
         kind, name = message[0], message[1]

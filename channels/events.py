@@ -25,9 +25,10 @@ from channels import json_format
 from channels.connection import Connection
 from channels.emulation import as_it_is
 from channels.encoding import Encoding
-from channels.http_stream import begin_stream, gone, is_allowed, stream_wire, until_any
+from channels.http_stream import begin_stream, gone, is_allowed, stream_wire
 from channels.live import Live
 from channels.protocol import Command, HangUp, Refused, Subscribe, Subscribed
+from channels.tasks import until_any
 from domain import db
 
 EPOCHS_KEPT: Final = 1024

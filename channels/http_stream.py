@@ -6,8 +6,7 @@
 What the client says later comes up by POST /emulation (channels/emulation.py).
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,6 +22,7 @@ from channels.live import Live
 from channels.live_http import EXTENSION, LiveHttp
 from channels.protocol import FRAME_BYTES_MAX
 from channels.send_wire import StreamWire
+from channels.tasks import until_any
 
 
 @post(
@@ -100,16 +100,3 @@ async def gone(receive: Receive) -> None:
     """Until the client is gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def until_any(*waits: Coroutine[Any, Any, Any]) -> None:
-    """Until one of these ends; the others are given up. Raises what it raised."""
-    tasks = [asyncio.create_task(wait) for wait in waits]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
