@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help run demo test conformance faults check format bench lock clean
+.PHONY: help run demo test conformance faults check format bench proto lock clean
 
 help: ## what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ bench: $(READY) ## measured figures, each beside a peer or a limit from the same
 
 faults: $(READY) ## kills, outages, partitions, storms: what is promised, held against a log (ARGS="kills --scale 0.2")
 	$(PY) -m tests.faults $(ARGS)
+
+proto: $(READY) ## write the Protobuf code from channels/client.proto
+	$(PY) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. channels/client.proto
 
 lock: ## renew requirements.lock from pyproject.toml
 	$(VENV)/bin/uv pip compile --quiet --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -91,15 +91,18 @@ class Connection:
         async with self._joining, self._relay.following(own) as (news,):
             while True:
                 # From here on a change of rights is heard, so what is asked now holds until one is.
-                asked_at = news.epoch, news.last
+                epoch, last = news.epoch, news.last
                 rights = await self.standing.rights_of(claims)
                 joined = dict.fromkeys([own, *self._joined_by_server(rights)])
                 async with self._relay.following(*joined) as feeds:
                     for feed in feeds:
                         if feed.channel in before:
                             await self._relay.prepare(feed, before[feed.channel])
-                    if asked_at != (news.epoch, news.last):
-                        continue
+                    said = news.recent(last) if news.epoch == epoch else None
+                    if said is None or any(
+                        self._gate.concerns(each, claims.sid) != "nothing" for each in said
+                    ):
+                        continue  # or it was too much to be kept in mind
                     if not self.gone:
                         self._begin(claims, rights, feeds, before, answer)
                     return

@@ -16,6 +16,7 @@ from app.pipeline.door import at_the_door
 from app.server import Server, address, listening
 from channels.emulation import Emulation, emulation
 from channels.endpoint import websocket
+from channels.events import connection_uni_sse
 from channels.gate import Gate, Rights
 from channels.http_stream import connection_http_stream, connection_sse
 from channels.live import Live
@@ -58,6 +59,7 @@ class Node(NamedTuple):
 
     url: str
     live: Live
+    server: Server
 
     async def append(self, channel: str, *data: str) -> list[Entry]:
         """Entries with this JSON, announced like any."""
@@ -76,7 +78,7 @@ async def node(
     relay = Relay(redis_url, gate.kind_of)
     live = Live(relay, gate, rest, Emulation(relay), frozenset(origins))
     app = Litestar(
-        [connection_http_stream, connection_sse, emulation],
+        [connection_http_stream, connection_sse, connection_uni_sse, emulation],
         state=State({"live": live}),
         openapi_config=None,
     )
@@ -92,12 +94,10 @@ async def node(
         await started.wait()
         streams.listeners.append(relay.announce)
         try:
-            yield Node(address(listener), live)
+            yield Node(address(listener), live, server)
         finally:
             streams.listeners.remove(relay.announce)
             server.should_exit = True
-            for connection in list(live.connections):
-                connection.hang_up(3001)
             await serving
             for task in tasks:
                 task.cancel()
