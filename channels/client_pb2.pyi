@@ -1,10 +1,8 @@
-from collections.abc import Iterable as _Iterable
-from collections.abc import Mapping as _Mapping
-from typing import ClassVar as _ClassVar
-
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from google.protobuf.internal import containers as _containers
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -16,20 +14,20 @@ class Error(_message.Message):
     code: int
     message: str
     temporary: bool
-    def __init__(self, code: int | None = ..., message: str | None = ..., temporary: bool | None = ...) -> None: ...
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., temporary: _Optional[bool] = ...) -> None: ...
 
 class EmulationRequest(_message.Message):
-    __slots__ = ("data", "node", "session")
+    __slots__ = ("node", "session", "data")
     NODE_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     node: str
     session: str
     data: bytes
-    def __init__(self, node: str | None = ..., session: str | None = ..., data: bytes | None = ...) -> None: ...
+    def __init__(self, node: _Optional[str] = ..., session: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Command(_message.Message):
-    __slots__ = ("connect", "history", "id", "ping", "presence", "presence_stats", "publish", "refresh", "rpc", "send", "sub_refresh", "subscribe", "unsubscribe")
+    __slots__ = ("id", "connect", "subscribe", "unsubscribe", "publish", "presence", "presence_stats", "history", "ping", "send", "rpc", "refresh", "sub_refresh")
     ID_FIELD_NUMBER: _ClassVar[int]
     CONNECT_FIELD_NUMBER: _ClassVar[int]
     SUBSCRIBE_FIELD_NUMBER: _ClassVar[int]
@@ -56,10 +54,10 @@ class Command(_message.Message):
     rpc: RPCRequest
     refresh: RefreshRequest
     sub_refresh: SubRefreshRequest
-    def __init__(self, id: int | None = ..., connect: ConnectRequest | _Mapping | None = ..., subscribe: SubscribeRequest | _Mapping | None = ..., unsubscribe: UnsubscribeRequest | _Mapping | None = ..., publish: PublishRequest | _Mapping | None = ..., presence: PresenceRequest | _Mapping | None = ..., presence_stats: PresenceStatsRequest | _Mapping | None = ..., history: HistoryRequest | _Mapping | None = ..., ping: PingRequest | _Mapping | None = ..., send: SendRequest | _Mapping | None = ..., rpc: RPCRequest | _Mapping | None = ..., refresh: RefreshRequest | _Mapping | None = ..., sub_refresh: SubRefreshRequest | _Mapping | None = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., connect: _Optional[_Union[ConnectRequest, _Mapping]] = ..., subscribe: _Optional[_Union[SubscribeRequest, _Mapping]] = ..., unsubscribe: _Optional[_Union[UnsubscribeRequest, _Mapping]] = ..., publish: _Optional[_Union[PublishRequest, _Mapping]] = ..., presence: _Optional[_Union[PresenceRequest, _Mapping]] = ..., presence_stats: _Optional[_Union[PresenceStatsRequest, _Mapping]] = ..., history: _Optional[_Union[HistoryRequest, _Mapping]] = ..., ping: _Optional[_Union[PingRequest, _Mapping]] = ..., send: _Optional[_Union[SendRequest, _Mapping]] = ..., rpc: _Optional[_Union[RPCRequest, _Mapping]] = ..., refresh: _Optional[_Union[RefreshRequest, _Mapping]] = ..., sub_refresh: _Optional[_Union[SubRefreshRequest, _Mapping]] = ...) -> None: ...
 
 class Reply(_message.Message):
-    __slots__ = ("connect", "error", "history", "id", "presence", "presence_stats", "publish", "push", "refresh", "rpc", "sub_refresh", "subscribe", "unsubscribe")
+    __slots__ = ("id", "error", "push", "connect", "subscribe", "unsubscribe", "publish", "presence", "presence_stats", "history", "rpc", "refresh", "sub_refresh")
     ID_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     PUSH_FIELD_NUMBER: _ClassVar[int]
@@ -86,10 +84,10 @@ class Reply(_message.Message):
     rpc: RPCResult
     refresh: RefreshResult
     sub_refresh: SubRefreshResult
-    def __init__(self, id: int | None = ..., error: Error | _Mapping | None = ..., push: Push | _Mapping | None = ..., connect: ConnectResult | _Mapping | None = ..., subscribe: SubscribeResult | _Mapping | None = ..., unsubscribe: UnsubscribeResult | _Mapping | None = ..., publish: PublishResult | _Mapping | None = ..., presence: PresenceResult | _Mapping | None = ..., presence_stats: PresenceStatsResult | _Mapping | None = ..., history: HistoryResult | _Mapping | None = ..., rpc: RPCResult | _Mapping | None = ..., refresh: RefreshResult | _Mapping | None = ..., sub_refresh: SubRefreshResult | _Mapping | None = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., push: _Optional[_Union[Push, _Mapping]] = ..., connect: _Optional[_Union[ConnectResult, _Mapping]] = ..., subscribe: _Optional[_Union[SubscribeResult, _Mapping]] = ..., unsubscribe: _Optional[_Union[UnsubscribeResult, _Mapping]] = ..., publish: _Optional[_Union[PublishResult, _Mapping]] = ..., presence: _Optional[_Union[PresenceResult, _Mapping]] = ..., presence_stats: _Optional[_Union[PresenceStatsResult, _Mapping]] = ..., history: _Optional[_Union[HistoryResult, _Mapping]] = ..., rpc: _Optional[_Union[RPCResult, _Mapping]] = ..., refresh: _Optional[_Union[RefreshResult, _Mapping]] = ..., sub_refresh: _Optional[_Union[SubRefreshResult, _Mapping]] = ...) -> None: ...
 
 class Push(_message.Message):
-    __slots__ = ("channel", "disconnect", "join", "leave", "pub", "subscribe", "unsubscribe")
+    __slots__ = ("channel", "pub", "join", "leave", "unsubscribe", "subscribe", "disconnect")
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     PUB_FIELD_NUMBER: _ClassVar[int]
     JOIN_FIELD_NUMBER: _ClassVar[int]
@@ -104,10 +102,10 @@ class Push(_message.Message):
     unsubscribe: Unsubscribe
     subscribe: Subscribe
     disconnect: Disconnect
-    def __init__(self, channel: str | None = ..., pub: Publication | _Mapping | None = ..., join: Join | _Mapping | None = ..., leave: Leave | _Mapping | None = ..., unsubscribe: Unsubscribe | _Mapping | None = ..., subscribe: Subscribe | _Mapping | None = ..., disconnect: Disconnect | _Mapping | None = ...) -> None: ...
+    def __init__(self, channel: _Optional[str] = ..., pub: _Optional[_Union[Publication, _Mapping]] = ..., join: _Optional[_Union[Join, _Mapping]] = ..., leave: _Optional[_Union[Leave, _Mapping]] = ..., unsubscribe: _Optional[_Union[Unsubscribe, _Mapping]] = ..., subscribe: _Optional[_Union[Subscribe, _Mapping]] = ..., disconnect: _Optional[_Union[Disconnect, _Mapping]] = ...) -> None: ...
 
 class ClientInfo(_message.Message):
-    __slots__ = ("chan_info", "client", "conn_info", "user")
+    __slots__ = ("user", "client", "conn_info", "chan_info")
     USER_FIELD_NUMBER: _ClassVar[int]
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     CONN_INFO_FIELD_NUMBER: _ClassVar[int]
@@ -116,17 +114,17 @@ class ClientInfo(_message.Message):
     client: str
     conn_info: bytes
     chan_info: bytes
-    def __init__(self, user: str | None = ..., client: str | None = ..., conn_info: bytes | None = ..., chan_info: bytes | None = ...) -> None: ...
+    def __init__(self, user: _Optional[str] = ..., client: _Optional[str] = ..., conn_info: _Optional[bytes] = ..., chan_info: _Optional[bytes] = ...) -> None: ...
 
 class Publication(_message.Message):
-    __slots__ = ("data", "delta", "info", "offset", "tags")
+    __slots__ = ("data", "info", "offset", "tags", "delta")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
         key: str
         value: str
-        def __init__(self, key: str | None = ..., value: str | None = ...) -> None: ...
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     DATA_FIELD_NUMBER: _ClassVar[int]
     INFO_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
@@ -137,19 +135,19 @@ class Publication(_message.Message):
     offset: int
     tags: _containers.ScalarMap[str, str]
     delta: bool
-    def __init__(self, data: bytes | None = ..., info: ClientInfo | _Mapping | None = ..., offset: int | None = ..., tags: _Mapping[str, str] | None = ..., delta: bool | None = ...) -> None: ...
+    def __init__(self, data: _Optional[bytes] = ..., info: _Optional[_Union[ClientInfo, _Mapping]] = ..., offset: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., delta: _Optional[bool] = ...) -> None: ...
 
 class Join(_message.Message):
     __slots__ = ("info",)
     INFO_FIELD_NUMBER: _ClassVar[int]
     info: ClientInfo
-    def __init__(self, info: ClientInfo | _Mapping | None = ...) -> None: ...
+    def __init__(self, info: _Optional[_Union[ClientInfo, _Mapping]] = ...) -> None: ...
 
 class Leave(_message.Message):
     __slots__ = ("info",)
     INFO_FIELD_NUMBER: _ClassVar[int]
     info: ClientInfo
-    def __init__(self, info: ClientInfo | _Mapping | None = ...) -> None: ...
+    def __init__(self, info: _Optional[_Union[ClientInfo, _Mapping]] = ...) -> None: ...
 
 class Unsubscribe(_message.Message):
     __slots__ = ("code", "reason")
@@ -157,10 +155,10 @@ class Unsubscribe(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     code: int
     reason: str
-    def __init__(self, code: int | None = ..., reason: str | None = ...) -> None: ...
+    def __init__(self, code: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Subscribe(_message.Message):
-    __slots__ = ("data", "epoch", "offset", "positioned", "recoverable")
+    __slots__ = ("recoverable", "epoch", "offset", "positioned", "data")
     RECOVERABLE_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
@@ -171,7 +169,7 @@ class Subscribe(_message.Message):
     offset: int
     positioned: bool
     data: bytes
-    def __init__(self, recoverable: bool | None = ..., epoch: str | None = ..., offset: int | None = ..., positioned: bool | None = ..., data: bytes | None = ...) -> None: ...
+    def __init__(self, recoverable: _Optional[bool] = ..., epoch: _Optional[str] = ..., offset: _Optional[int] = ..., positioned: _Optional[bool] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Disconnect(_message.Message):
     __slots__ = ("code", "reason", "reconnect")
@@ -181,24 +179,24 @@ class Disconnect(_message.Message):
     code: int
     reason: str
     reconnect: bool
-    def __init__(self, code: int | None = ..., reason: str | None = ..., reconnect: bool | None = ...) -> None: ...
+    def __init__(self, code: _Optional[int] = ..., reason: _Optional[str] = ..., reconnect: _Optional[bool] = ...) -> None: ...
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("data", "headers", "name", "subs", "token", "version")
+    __slots__ = ("token", "data", "subs", "name", "version", "headers")
     class SubsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
         key: str
         value: SubscribeRequest
-        def __init__(self, key: str | None = ..., value: SubscribeRequest | _Mapping | None = ...) -> None: ...
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[SubscribeRequest, _Mapping]] = ...) -> None: ...
     class HeadersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
         key: str
         value: str
-        def __init__(self, key: str | None = ..., value: str | None = ...) -> None: ...
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     SUBS_FIELD_NUMBER: _ClassVar[int]
@@ -211,17 +209,17 @@ class ConnectRequest(_message.Message):
     name: str
     version: str
     headers: _containers.ScalarMap[str, str]
-    def __init__(self, token: str | None = ..., data: bytes | None = ..., subs: _Mapping[str, SubscribeRequest] | None = ..., name: str | None = ..., version: str | None = ..., headers: _Mapping[str, str] | None = ...) -> None: ...
+    def __init__(self, token: _Optional[str] = ..., data: _Optional[bytes] = ..., subs: _Optional[_Mapping[str, SubscribeRequest]] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., headers: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ConnectResult(_message.Message):
-    __slots__ = ("client", "data", "expires", "node", "ping", "pong", "session", "subs", "ttl", "version")
+    __slots__ = ("client", "version", "expires", "ttl", "data", "subs", "ping", "pong", "session", "node")
     class SubsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
         key: str
         value: SubscribeResult
-        def __init__(self, key: str | None = ..., value: SubscribeResult | _Mapping | None = ...) -> None: ...
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[SubscribeResult, _Mapping]] = ...) -> None: ...
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_FIELD_NUMBER: _ClassVar[int]
@@ -242,10 +240,10 @@ class ConnectResult(_message.Message):
     pong: bool
     session: str
     node: str
-    def __init__(self, client: str | None = ..., version: str | None = ..., expires: bool | None = ..., ttl: int | None = ..., data: bytes | None = ..., subs: _Mapping[str, SubscribeResult] | None = ..., ping: int | None = ..., pong: bool | None = ..., session: str | None = ..., node: str | None = ...) -> None: ...
+    def __init__(self, client: _Optional[str] = ..., version: _Optional[str] = ..., expires: _Optional[bool] = ..., ttl: _Optional[int] = ..., data: _Optional[bytes] = ..., subs: _Optional[_Mapping[str, SubscribeResult]] = ..., ping: _Optional[int] = ..., pong: _Optional[bool] = ..., session: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
 
 class SubscribeRequest(_message.Message):
-    __slots__ = ("channel", "data", "delta", "epoch", "flag", "join_leave", "offset", "positioned", "recover", "recoverable", "tf", "token", "type")
+    __slots__ = ("channel", "token", "recover", "epoch", "offset", "data", "positioned", "recoverable", "join_leave", "delta", "tf", "flag", "type")
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     RECOVER_FIELD_NUMBER: _ClassVar[int]
@@ -272,10 +270,10 @@ class SubscribeRequest(_message.Message):
     tf: FilterNode
     flag: int
     type: int
-    def __init__(self, channel: str | None = ..., token: str | None = ..., recover: bool | None = ..., epoch: str | None = ..., offset: int | None = ..., data: bytes | None = ..., positioned: bool | None = ..., recoverable: bool | None = ..., join_leave: bool | None = ..., delta: str | None = ..., tf: FilterNode | _Mapping | None = ..., flag: int | None = ..., type: int | None = ...) -> None: ...
+    def __init__(self, channel: _Optional[str] = ..., token: _Optional[str] = ..., recover: _Optional[bool] = ..., epoch: _Optional[str] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., positioned: _Optional[bool] = ..., recoverable: _Optional[bool] = ..., join_leave: _Optional[bool] = ..., delta: _Optional[str] = ..., tf: _Optional[_Union[FilterNode, _Mapping]] = ..., flag: _Optional[int] = ..., type: _Optional[int] = ...) -> None: ...
 
 class SubscribeResult(_message.Message):
-    __slots__ = ("data", "delta", "epoch", "expires", "offset", "positioned", "publications", "recoverable", "recovered", "ttl", "was_recovering")
+    __slots__ = ("expires", "ttl", "recoverable", "epoch", "publications", "recovered", "offset", "positioned", "data", "was_recovering", "delta")
     EXPIRES_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
     RECOVERABLE_FIELD_NUMBER: _ClassVar[int]
@@ -298,7 +296,7 @@ class SubscribeResult(_message.Message):
     data: bytes
     was_recovering: bool
     delta: bool
-    def __init__(self, expires: bool | None = ..., ttl: int | None = ..., recoverable: bool | None = ..., epoch: str | None = ..., publications: _Iterable[Publication | _Mapping] | None = ..., recovered: bool | None = ..., offset: int | None = ..., positioned: bool | None = ..., data: bytes | None = ..., was_recovering: bool | None = ..., delta: bool | None = ...) -> None: ...
+    def __init__(self, expires: _Optional[bool] = ..., ttl: _Optional[int] = ..., recoverable: _Optional[bool] = ..., epoch: _Optional[str] = ..., publications: _Optional[_Iterable[_Union[Publication, _Mapping]]] = ..., recovered: _Optional[bool] = ..., offset: _Optional[int] = ..., positioned: _Optional[bool] = ..., data: _Optional[bytes] = ..., was_recovering: _Optional[bool] = ..., delta: _Optional[bool] = ...) -> None: ...
 
 class FilterNode(_message.Message):
     __slots__ = ()
@@ -308,7 +306,7 @@ class UnsubscribeRequest(_message.Message):
     __slots__ = ("channel",)
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     channel: str
-    def __init__(self, channel: str | None = ...) -> None: ...
+    def __init__(self, channel: _Optional[str] = ...) -> None: ...
 
 class UnsubscribeResult(_message.Message):
     __slots__ = ()
@@ -320,7 +318,7 @@ class PublishRequest(_message.Message):
     DATA_FIELD_NUMBER: _ClassVar[int]
     channel: str
     data: bytes
-    def __init__(self, channel: str | None = ..., data: bytes | None = ...) -> None: ...
+    def __init__(self, channel: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class PublishResult(_message.Message):
     __slots__ = ()
@@ -330,7 +328,7 @@ class PresenceRequest(_message.Message):
     __slots__ = ("channel",)
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     channel: str
-    def __init__(self, channel: str | None = ...) -> None: ...
+    def __init__(self, channel: _Optional[str] = ...) -> None: ...
 
 class PresenceResult(_message.Message):
     __slots__ = ("presence",)
@@ -340,16 +338,16 @@ class PresenceResult(_message.Message):
         VALUE_FIELD_NUMBER: _ClassVar[int]
         key: str
         value: ClientInfo
-        def __init__(self, key: str | None = ..., value: ClientInfo | _Mapping | None = ...) -> None: ...
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[ClientInfo, _Mapping]] = ...) -> None: ...
     PRESENCE_FIELD_NUMBER: _ClassVar[int]
     presence: _containers.MessageMap[str, ClientInfo]
-    def __init__(self, presence: _Mapping[str, ClientInfo] | None = ...) -> None: ...
+    def __init__(self, presence: _Optional[_Mapping[str, ClientInfo]] = ...) -> None: ...
 
 class PresenceStatsRequest(_message.Message):
     __slots__ = ("channel",)
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     channel: str
-    def __init__(self, channel: str | None = ...) -> None: ...
+    def __init__(self, channel: _Optional[str] = ...) -> None: ...
 
 class PresenceStatsResult(_message.Message):
     __slots__ = ("num_clients", "num_users")
@@ -357,18 +355,18 @@ class PresenceStatsResult(_message.Message):
     NUM_USERS_FIELD_NUMBER: _ClassVar[int]
     num_clients: int
     num_users: int
-    def __init__(self, num_clients: int | None = ..., num_users: int | None = ...) -> None: ...
+    def __init__(self, num_clients: _Optional[int] = ..., num_users: _Optional[int] = ...) -> None: ...
 
 class StreamPosition(_message.Message):
-    __slots__ = ("epoch", "offset")
+    __slots__ = ("offset", "epoch")
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     offset: int
     epoch: str
-    def __init__(self, offset: int | None = ..., epoch: str | None = ...) -> None: ...
+    def __init__(self, offset: _Optional[int] = ..., epoch: _Optional[str] = ...) -> None: ...
 
 class HistoryRequest(_message.Message):
-    __slots__ = ("channel", "limit", "reverse", "since")
+    __slots__ = ("channel", "limit", "since", "reverse")
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     SINCE_FIELD_NUMBER: _ClassVar[int]
@@ -377,17 +375,17 @@ class HistoryRequest(_message.Message):
     limit: int
     since: StreamPosition
     reverse: bool
-    def __init__(self, channel: str | None = ..., limit: int | None = ..., since: StreamPosition | _Mapping | None = ..., reverse: bool | None = ...) -> None: ...
+    def __init__(self, channel: _Optional[str] = ..., limit: _Optional[int] = ..., since: _Optional[_Union[StreamPosition, _Mapping]] = ..., reverse: _Optional[bool] = ...) -> None: ...
 
 class HistoryResult(_message.Message):
-    __slots__ = ("epoch", "offset", "publications")
+    __slots__ = ("publications", "epoch", "offset")
     PUBLICATIONS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     publications: _containers.RepeatedCompositeFieldContainer[Publication]
     epoch: str
     offset: int
-    def __init__(self, publications: _Iterable[Publication | _Mapping] | None = ..., epoch: str | None = ..., offset: int | None = ...) -> None: ...
+    def __init__(self, publications: _Optional[_Iterable[_Union[Publication, _Mapping]]] = ..., epoch: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
 
 class PingRequest(_message.Message):
     __slots__ = ()
@@ -399,28 +397,28 @@ class RPCRequest(_message.Message):
     METHOD_FIELD_NUMBER: _ClassVar[int]
     data: bytes
     method: str
-    def __init__(self, data: bytes | None = ..., method: str | None = ...) -> None: ...
+    def __init__(self, data: _Optional[bytes] = ..., method: _Optional[str] = ...) -> None: ...
 
 class RPCResult(_message.Message):
     __slots__ = ("data",)
     DATA_FIELD_NUMBER: _ClassVar[int]
     data: bytes
-    def __init__(self, data: bytes | None = ...) -> None: ...
+    def __init__(self, data: _Optional[bytes] = ...) -> None: ...
 
 class SendRequest(_message.Message):
     __slots__ = ("data",)
     DATA_FIELD_NUMBER: _ClassVar[int]
     data: bytes
-    def __init__(self, data: bytes | None = ...) -> None: ...
+    def __init__(self, data: _Optional[bytes] = ...) -> None: ...
 
 class RefreshRequest(_message.Message):
     __slots__ = ("token",)
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     token: str
-    def __init__(self, token: str | None = ...) -> None: ...
+    def __init__(self, token: _Optional[str] = ...) -> None: ...
 
 class RefreshResult(_message.Message):
-    __slots__ = ("client", "expires", "ttl", "version")
+    __slots__ = ("client", "version", "expires", "ttl")
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_FIELD_NUMBER: _ClassVar[int]
@@ -429,7 +427,7 @@ class RefreshResult(_message.Message):
     version: str
     expires: bool
     ttl: int
-    def __init__(self, client: str | None = ..., version: str | None = ..., expires: bool | None = ..., ttl: int | None = ...) -> None: ...
+    def __init__(self, client: _Optional[str] = ..., version: _Optional[str] = ..., expires: _Optional[bool] = ..., ttl: _Optional[int] = ...) -> None: ...
 
 class SubRefreshRequest(_message.Message):
     __slots__ = ("channel", "token", "type")
@@ -439,7 +437,7 @@ class SubRefreshRequest(_message.Message):
     channel: str
     token: str
     type: int
-    def __init__(self, channel: str | None = ..., token: str | None = ..., type: int | None = ...) -> None: ...
+    def __init__(self, channel: _Optional[str] = ..., token: _Optional[str] = ..., type: _Optional[int] = ...) -> None: ...
 
 class SubRefreshResult(_message.Message):
     __slots__ = ("expires", "ttl")
@@ -447,4 +445,4 @@ class SubRefreshResult(_message.Message):
     TTL_FIELD_NUMBER: _ClassVar[int]
     expires: bool
     ttl: int
-    def __init__(self, expires: bool | None = ..., ttl: int | None = ...) -> None: ...
+    def __init__(self, expires: _Optional[bool] = ..., ttl: _Optional[int] = ...) -> None: ...
