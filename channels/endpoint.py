@@ -63,7 +63,8 @@ def _chosen(scope: Any) -> tuple[Encoding, str | None]:
     query = parse_qs(scope["query_string"].decode("latin-1"))
     if ["protobuf"] in (query.get("cf_protocol"), query.get("format")):
         return WEBSOCKET_PROTOBUF, None
-    pinged = query.get("cf_ws_frame_ping_pong") == ["true"]
+    # Frames of its own making need the transport; another server's `send` has no word for a ping.
+    pinged = query.get("cf_ws_frame_ping_pong") == ["true"] and EXTENSION in scope.get("extensions", {})
     return WEBSOCKET_JSON_PINGED if pinged else WEBSOCKET_JSON, JSON if JSON in offered else None
 
 
