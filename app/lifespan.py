@@ -1,13 +1,13 @@
 """What opens, in which order, and what runs in the background.
 
-A background task that dies takes the process with it. Order: database pool, keys, the listeners of the log,
-the relay's tasks; and back again.
+A background task that dies takes the process with it. Order: keys, database pool, the listeners of the log,
+the relay's tasks; and at the end listeners, tasks, pool.
 """
 
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from channels.gate import Gate
 from channels.live import Live
 from channels.relay import Relay
 from channels.sweeper import Sweeper
+from channels.tasks import end
 from channels.watchman import Watchman
 from domain import db, keys, streams
 from domain.audit_logs import service as audit_logs
@@ -28,8 +29,6 @@ log = logging.getLogger("maycole.lifespan")
 
 ROLL_EVERY_S: Final = 3600.0
 TRY_AGAIN_AFTER_S: Final = 30.0
-CANCEL_AGAIN_AFTER_S: Final = 0.5
-CANCEL_MAX: Final = 10
 
 
 class Process:
@@ -59,7 +58,8 @@ class Process:
 
     async def stop(self) -> None:
         self._stopping = True
-        await self._end(self.tasks)
+        if left := await end(self.tasks):
+            log.error("still at it, and left behind: %s", ", ".join(task.get_name() for task in left))
         await self.relay.bus.close()
 
     def supervise(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -67,20 +67,6 @@ class Process:
         task = asyncio.create_task(work(), name=name)
         self.tasks.add(task)
         task.add_done_callback(self._ended)
-
-    async def _end(self, running: Collection[asyncio.Task[None]]) -> None:
-        """Cancel until all have ended.
-
-        Once is not enough: asyncio.wait_for of Python 3.11, in which redis-py sends, loses a cancellation
-        that comes together with the result.
-        """
-        for _ in range(CANCEL_MAX):
-            for task in running:
-                task.cancel()
-            if running:
-                _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_AFTER_S)
-        if running:
-            log.error("still at it, and left behind: %s", ", ".join(task.get_name() for task in running))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if self._stopping:

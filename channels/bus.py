@@ -75,6 +75,12 @@ class Bus:
                 url, max_connections=4, timeout=CONNECT_WITHIN_S, **options
             )
         )
+        # Speaking has a connection of its own: questions must not keep it waiting.
+        self._speaking = Redis(
+            connection_pool=BlockingConnectionPool.from_url(
+                url, max_connections=1, timeout=CONNECT_WITHIN_S, **options
+            )
+        )
         self._wanted: set[bytes] = set()
         self._confirmed: dict[bytes, asyncio.Future[bool]] = {}
         self._asked: Counter[bytes] = Counter()
@@ -152,7 +158,7 @@ class Bus:
             while len(batch) < AT_ONCE and not self._outbox.empty():
                 batch.append(self._outbox.get_nowait())
             try:
-                pipeline = self.redis.pipeline(transaction=False)
+                pipeline = self._speaking.pipeline(transaction=False)
                 for name, body in batch:
                     pipeline.publish(name, body)
                 await pipeline.execute()
@@ -164,15 +170,16 @@ class Bus:
                 self.speaking = True
 
     async def close(self) -> None:
-        await self.redis.aclose()
-        await self.redis.connection_pool.disconnect()
+        for redis in (self.redis, self._speaking):
+            await redis.aclose()
+            await redis.connection_pool.disconnect()
 
     async def _answers(self) -> None:
         """Wait until Redis answers. What was posted meanwhile is old news by then: it is found in the log."""
         while True:
             await asyncio.sleep(TRY_AGAIN_AFTER_S)
             try:
-                await self.redis.ping()
+                await self._speaking.ping()
             except (*GONE, RuntimeError):
                 continue  # said once already; health tells that it lasts
             while not self._outbox.empty():
@@ -192,7 +199,8 @@ class Bus:
 
     async def _read(self, connection: AbstractConnection) -> None:
         missing = {TOPS, *self._wanted}
-        self._ask_for(list(missing))
+        # What was asked for in the turn before this one is under way already.
+        self._ask_for([name for name in missing if name not in self._confirmed])
         while True:
             message = await connection.read_response(
                 timeout=math.inf, disconnect_on_error=False, disable_decoding=True
@@ -233,6 +241,8 @@ class Bus:
             # One that was asked for again after it was given up is confirmed by the last answer only.
             if confirmed is not None and not confirmed.done() and not self._asked[name]:
                 confirmed.set_result(True)
+            if not self._asked[name]:
+                del self._asked[name]
 
     def _ask_for(self, names: Sequence[bytes]) -> None:
         for name in names:

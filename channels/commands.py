@@ -14,8 +14,8 @@ from msgspec import Raw, Struct
 
 from channels import json_format, protocol, rpc
 from channels.bus import GONE
-from channels.connection import ANSWER_BYTES_MAX, Connection
-from channels.protocol import Command, Error, HangUp, Refused, Since
+from channels.connection import Connection
+from channels.protocol import ANSWER_BYTES_MAX, Command, Error, HangUp, Refused, Since
 from channels.pulse import PING_EVERY_S
 from domain import db, streams
 
@@ -73,6 +73,9 @@ async def _carry_out(connection: Connection, command: Command, rest: Sequence[Co
     if request is None or (connection.standing.rights is None) != (request[0] == "connect"):
         raise HangUp(3501)
     asked = Asked(connection, command.id, *request, rest)
+    if connection.standing.is_expired and asked.name not in ("refresh", "unsubscribe"):
+        asked.refuse(109)
+        return
     try:
         await COMMANDS.get(asked.name, _unavailable)(connection, asked)
     except Refused as refused:
@@ -155,7 +158,10 @@ async def _publish(connection: Connection, asked: Asked) -> None:
 
 
 async def _presence(connection: Connection, asked: Asked) -> None:
-    asked.answer(protocol.Present(await _present(connection, asked.body.channel)))
+    reply = asked.reply(protocol.Present(await _present(connection, asked.body.channel)))
+    if len(reply) > ANSWER_BYTES_MAX:
+        raise Refused(106)
+    connection.say(reply)
 
 
 async def _present(connection: Connection, channel: str) -> dict[str, protocol.ClientInfo]:

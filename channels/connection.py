@@ -14,7 +14,7 @@ What the client asks for is in channels/commands.py.
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine, Mapping
-from typing import Any, Final
+from typing import Any
 
 from channels import rpc
 from channels.encoding import SILENT, Encoding
@@ -23,6 +23,7 @@ from channels.hub import Feed
 from channels.live import Live
 from channels.pace import Pace
 from channels.protocol import (
+    ANSWER_BYTES_MAX,
     CHANNELS_MAX,
     HangUp,
     Refused,
@@ -41,8 +42,6 @@ from domain.auth.tokens import Claims
 from domain.channels import Kind
 
 log = logging.getLogger("maycole.connection")
-
-ANSWER_BYTES_MAX: Final = 512 * 1024
 
 
 class Connection:
@@ -74,7 +73,7 @@ class Connection:
         self._joining = asyncio.Lock()
         self._to_recheck = False
         self.pace = Pace(self, live.relay, self._recheck)
-        self.pulse = Pulse(self._ping, self.hang_up, lambda: self.busy)
+        self.pulse = Pulse(self._ping, self.hang_up, lambda: self.busy, answers=joins)
         wire.watcher = self
 
     # Joining and leaving
@@ -251,9 +250,13 @@ class Connection:
         """A new token for the time to come, of the same user. Raises Refused, HangUp."""
         claims = self._gate.claims(token)
         async with self._joining:
+            before = self.standing.claims
             await self.standing.renew(claims)
         if self.gone:
             self.standing.stop()
+        elif before is not None and before.sid != claims.sid:
+            # News of the other session was not for us until now.
+            self._recheck_soon()
 
     def check(self, rights: Rights) -> None:
         """The watchman comes by with the rights as they are: put right what does not fit them."""

@@ -26,7 +26,8 @@ from channels.relay import Relay
 
 log = logging.getLogger("maycole.emulation")
 
-INBOX_MAX: Final = 64
+INBOX_FRAMES_MAX: Final = 64
+INBOX_BYTES_MAX: Final = 4 * FRAME_BYTES_MAX
 UPLOAD_BYTES_MAX: Final = 3 * FRAME_BYTES_MAX  # a frame as a JSON string is longer than the frame
 UPLOAD_WITHIN_S: Final = 10
 PROTOBUF: Final = "application/octet-stream"
@@ -38,18 +39,22 @@ class Inbox:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._frames: asyncio.Queue[bytes] = asyncio.Queue()
+        self._bytes = 0
 
     def put(self, frame: bytes) -> None:
-        if self._frames.qsize() >= INBOX_MAX:
-            # We are the slow ones: it may come back.
+        if self._frames.qsize() >= INBOX_FRAMES_MAX or self._bytes + len(frame) > INBOX_BYTES_MAX:
+            # It says more than we carry out, or does not read the answers: it may come back.
             self._connection.hang_up(3004)
-        else:
-            self._frames.put_nowait(frame)
+            return
+        self._bytes += len(frame)
+        self._frames.put_nowait(frame)
 
     async def serve(self) -> None:
         """Until the connection is gone."""
         while not self._connection.gone:
-            await carry_out(self._connection, await self._frames.get())
+            frame = await self._frames.get()
+            await carry_out(self._connection, frame)
+            self._bytes -= len(frame)
 
 
 class _Passed(msgspec.Struct):

@@ -32,6 +32,7 @@ from channels.tasks import until_any
 from domain import db
 
 EPOCHS_KEPT: Final = 1024
+NO_EPOCH: Final = "_"  # who comes from where we do not know is told to look again
 RETRY_MS: Final = (500, 3000)
 
 
@@ -115,6 +116,8 @@ async def _status(live: Live, token: str, channel: str) -> int:
         if rights is None:
             return 401
         live.gate.may_follow(rights, channel)
+        if channel == live.gate.own_channel(claims.sub):
+            return 403  # it is listened to already, for news of rights
     except HangUp:
         return 401
     except Refused as refused:
@@ -125,9 +128,11 @@ async def _status(live: Live, token: str, channel: str) -> int:
 
 
 def _asked(channel: str, since: str) -> Subscribe:
+    if not since:
+        return Subscribe(channel=channel)
     epoch, _, offset = since.rpartition(":")
     if not epoch or not offset.isascii() or not offset.isdigit() or len(offset) > 15:
-        return Subscribe(channel=channel)
+        return Subscribe(channel=channel, recover=True, epoch=NO_EPOCH)
     return Subscribe(channel=channel, recover=True, epoch=epoch, offset=int(offset))
 
 

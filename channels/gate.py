@@ -24,7 +24,7 @@ from domain.teams import policy
 
 # News after which a connection must ask again what it may follow.
 _CHANGES_RIGHTS: Final = frozenset(
-    {"teams.created", "teams.member_added", "teams.member_removed", "teams.role_changed", "teams.deleted"}
+    {"teams.created", "teams.member_added", "teams.member_removed", "teams.role_changed"}
 )
 _ENDS_SESSION: Final = "auth.session_revoked"
 

@@ -7,7 +7,7 @@ What the client says later comes up by POST /emulation (channels/emulation.py).
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from litestar import Request, get, post
@@ -84,16 +84,13 @@ async def stream_wire(scope: Scope, send: Send, encoding: Encoding) -> AsyncIter
     wire = StreamWire(send, encoding)
     extensions: dict[str, Any] = scope.get("extensions") or {}
     http: LiveHttp | None = extensions.get(EXTENSION)
-    if http is not None:
-        http.hang_up = wire.hang_up
     try:
-        yield wire
+        with http.carried(wire.hang_up) if http is not None else nullcontext():
+            yield wire
     finally:
         said = await wire.ended()
-        if http is not None:
-            http.hang_up = None
-            if not said:
-                http.abort()
+        if http is not None and not said:
+            http.abort()
 
 
 async def gone(receive: Receive) -> None:

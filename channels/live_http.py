@@ -1,10 +1,11 @@
 """uvicorn's HTTP engine, for responses that do not end by themselves (channels/http_stream.py).
 
-A stream is told when the server stops, at its own moment; and a client that does not take its last word can
-be cut off: uvicorn would let it flush for as long as it likes (docs/decisions/0006).
+When the server stops a stream is told so at its own moment, and no request is cut off. A client that does not
+take its last word is: uvicorn would let it flush for as long as it likes (docs/decisions/0006).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -12,16 +13,17 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from channels import drain
 
 EXTENSION: Final = "maycole.http"
+IDLE_FOR_S: Final = 0.5
 
 
 class LiveHttp(HttpToolsProtocol):
-    """Puts itself into the scope's extensions. `hang_up` ends the stream that it carries, if it does."""
+    """Puts itself into the scope's extensions, so that a stream can say that it is `carried`."""
 
-    hang_up: Callable[[int], None] | None = None
+    _hang_up: Callable[[int], None] | None = None
+    _stops = False
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.hang_up = None
         extensions: dict[str, Any] = {EXTENSION: self}
         self.scope["extensions"] = extensions
 
@@ -29,7 +31,29 @@ class LiveHttp(HttpToolsProtocol):
         """Cut the client off, whatever it has not taken yet."""
         self.transport.abort()
 
+    @contextmanager
+    def carried(self, hang_up: Callable[[int], None]) -> Iterator[None]:
+        """Until the block ends this connection carries a stream; `hang_up` is what ends it."""
+        self._hang_up = hang_up
+        if self._stops:
+            self._drain()
+        try:
+            yield
+        finally:
+            self._hang_up = None
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self._stops:
+            # It is answered, and told to go elsewhere with the next one.
+            self.cycle.keep_alive = False
+
     def shutdown(self) -> None:
-        super().shutdown()
-        if self.hang_up is not None:
-            self.loop.call_later(drain.moment(len(self.connections)), self.hang_up, 3001)
+        self._stops = True
+        self._drain()
+        # An idle connection may have a request on its way, which would be cut off by closing at once.
+        self.loop.call_later(IDLE_FOR_S, super().shutdown)
+
+    def _drain(self) -> None:
+        if self._hang_up is not None:
+            self.loop.call_later(drain.moment(len(self.connections)), self._hang_up, 3001)

@@ -43,10 +43,9 @@ class Presence:
         self._here: dict[tuple[str, str], ClientInfo] = {}
         self._changed: dict[tuple[str, str], None] = {}
         self._wake = asyncio.Event()
-        self._to_be_said = (
-            asyncio.Event()
-        )  # set once what is in _changed has been said, as far as it could be
-        self._being_said = asyncio.Event()  # likewise, of what was taken from there last
+        self._hints: list[tuple[str, bytes]] = []
+        # Set once what is in _changed has been said as far as it can be; and what was taken from there last.
+        self._to_be_said, self._being_said = asyncio.Event(), asyncio.Event()
         self._being_said.set()
 
     def came(self, channel: str, info: ClientInfo) -> None:
@@ -100,6 +99,7 @@ class Presence:
 
     async def _say(self) -> None:
         changed, self._changed = list(self._changed), {}
+        hints, self._hints = self._hints, []
         self._being_said, self._to_be_said = self._to_be_said, asyncio.Event()
         try:
             for start in range(0, len(changed), AT_ONCE):
@@ -117,11 +117,14 @@ class Presence:
             # What is there is said again with the next refresh, and what is not counts no longer by then.
             log.warning("cannot say who is present: %s", lost)
         self._being_said.set()
+        # Only now: who hears of somebody and asks finds them there.
+        for channel, pushed in hints:
+            self._bus.tell(channel, pushed)
 
     def _change(self, channel: str, kind: str, info: ClientInfo) -> None:
         self._changed[channel, info.client] = None
+        self._hints.append((channel, json_format.push(channel, kind, Info(info))))
         self._wake.set()
-        self._bus.tell(channel, json_format.push(channel, kind, Info(info)))
 
 
 def _key(channel: str) -> bytes:

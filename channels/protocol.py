@@ -16,6 +16,7 @@ COMMANDS_MAX: Final = 4096  # in one frame; a pong in Protobuf is a single byte
 CHANNEL_BYTES_MAX: Final = 255
 CHANNELS_MAX: Final = 128
 HISTORY_MAX: Final = 300
+ANSWER_BYTES_MAX: Final = 512 * 1024
 
 ERRORS: Final = {
     100: ("internal server error", True),

@@ -15,12 +15,19 @@ PONG_WITHIN_S: Final = 8.0
 class Pulse:
     """One timer at a time.
 
-    `ping` sends one, `hang_up` closes, `busy` tells that a command is under way.
+    `ping` sends one, `hang_up` closes, `busy` tells that a command is under way. Who only listens `answers`
+    no ping; there it keeps the line open.
     """
 
     def __init__(
-        self, ping: Callable[[], None], hang_up: Callable[[int], None], busy: Callable[[], bool]
+        self,
+        ping: Callable[[], None],
+        hang_up: Callable[[int], None],
+        busy: Callable[[], bool],
+        *,
+        answers: bool = True,
     ) -> None:
+        self._answers = answers
         self._send_ping = ping
         self._hang_up = hang_up
         self._busy = busy
@@ -58,8 +65,11 @@ class Pulse:
         self._timer.cancel()
 
     def _ping(self) -> None:
-        self._awaits_pong = True
         self._send_ping()
+        if not self._answers:
+            self._in(PING_EVERY_S, self._ping)
+            return
+        self._awaits_pong = True
         self._in(PONG_WITHIN_S, self._no_pong)
 
     def _no_pong(self) -> None:

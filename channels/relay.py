@@ -12,6 +12,7 @@ Promises
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -59,7 +60,9 @@ class Relay:
         )
         self.presence = Presence(self.bus)
         self._opening = Coalesced(self._open)
+        self._heads = Coalesced(_heads_of)
         self._deepening: dict[Feed, asyncio.Task[None]] = {}
+        self._being_opened: Counter[str] = Counter()
         self._unwanted: set[str] = set()
         self._unsubscribing: asyncio.TimerHandle | None = None
         self._wanted: set[str] = set()
@@ -111,8 +114,10 @@ class Relay:
         if feed.kind.kept == "nothing":
             return
         if since.offset > feed.last or (since.epoch and since.epoch != feed.epoch):
-            # Somebody knows of more than this process does: ask the log.
-            await self._catch_up({feed.channel})
+            # Somebody knows of more than this process does, or says so: ask the log.
+            head = await asyncio.shield(self._heads.ask(feed.channel))
+            if head is not None and self._is_behind(head):
+                await self._catch_up({feed.channel})
         wanted = feed.last - 1 if feed.kind.kept == "newest" else since.offset
         if feed.recent(wanted) is None and 0 < feed.last - wanted <= RECOVERED_MAX:
             await self._deepen(feed)
@@ -184,17 +189,20 @@ class Relay:
 
     async def _open(self, channels: Collection[str]) -> dict[str, Feed]:
         """Feeds for these channels, with one word to Redis and one query however many there are."""
-        self._unwanted.difference_update(channels)
-        # In this order: what is published after the heads were read is heard, what came before is in them.
-        heard = await self.bus.subscribe(*channels)
+        self._being_opened.update(channels)
         kinds = {channel: self._kind_of(channel) for channel in channels}
         kept = [channel for channel, kind in kinds.items() if kind.kept != "nothing"]
         try:
+            # In this order: what comes after the heads were read is heard, what came before is in them.
+            heard = await self.bus.subscribe(*channels)
             heads = {head.channel: head for head in await streams.open_heads(kept)}
         except BaseException:
-            self._unwanted.update(channel for channel in channels if channel not in self.hub.feeds)
+            self._unwanted.update(channels)
             self._unsubscribe_soon()
             raise
+        finally:
+            self._being_opened.subtract(channels)
+            self._being_opened = +self._being_opened
         feeds: dict[str, Feed] = {}
         for channel, kind in kinds.items():
             head = heads.get(channel) or Head(channel, "", 0)
@@ -223,7 +231,8 @@ class Relay:
     def _unsubscribe(self) -> None:
         self._unsubscribing = None
         unwanted, self._unwanted = self._unwanted, set()
-        self.bus.unsubscribe(*unwanted)
+        # What was opened again meanwhile, or is being opened, is wanted after all.
+        self.bus.unsubscribe(*(unwanted - self.hub.feeds.keys() - self._being_opened.keys()))
 
     def _need(self, *channels: str) -> None:
         self._wanted.update(channels)
@@ -306,6 +315,10 @@ class Relay:
             self.hub.restart(feed.channel, head.epoch, head.offset)
         for entry in await streams.read_back(feed.channel, None, limit=1):
             self.hub.skip_to(feed.channel, entry)
+
+
+async def _heads_of(channels: Collection[str]) -> dict[str, Head]:
+    return {head.channel: head for head in await streams.heads(list(channels))}
 
 
 def _dense(entries: Sequence[Entry], first: int) -> list[bytes]:

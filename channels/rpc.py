@@ -15,13 +15,12 @@ from urllib.parse import unquote
 import msgspec
 from msgspec import Raw
 
-from channels.protocol import Refused
+from channels.protocol import ANSWER_BYTES_MAX, Refused
 from domain.auth.tokens import Claims
 
 log = logging.getLogger("maycole.rpc")
 
 CLAIMS: Final = "maycole.claims"
-ANSWER_BYTES_MAX: Final = 512 * 1024
 HEADERS: Final = frozenset({"accept", "idempotency-key", "if-match", "if-none-match", "x-request-id"})
 _METHOD: Final = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (/api/[!-~]*)", re.ASCII)
 _HEADER_VALUE: Final = re.compile(r"[ -~]*", re.ASCII)

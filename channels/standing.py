@@ -11,7 +11,7 @@ from typing import Final
 
 from channels.gate import Gate, Rights
 from channels.protocol import ClientInfo, HangUp
-from domain.auth.tokens import Claims
+from domain.auth.tokens import LEEWAY_S, Claims
 
 EXPIRED_FOR_S: Final = 25.0
 
@@ -25,6 +25,7 @@ class Standing:
         self._gate = gate
         self._hang_up = hang_up
         self._are_fresh = False
+        self._asked = 0
         self._timer: asyncio.TimerHandle | None = None
 
     async def rights_of(self, claims: Claims) -> Rights:
@@ -52,14 +53,22 @@ class Standing:
     def ask_again(self) -> None:
         """What was known of its rights may have changed."""
         self._are_fresh = False
+        self._asked += 1
 
     async def fresh(self) -> Rights:
         """What the client may do. Not twice at once, so that older answers replace no newer ones."""
-        if not self._are_fresh or self.rights is None:
+        while not self._are_fresh or self.rights is None:
             assert self.claims is not None, "asked only of a client that said who it is"
+            asked = self._asked
             self.rights = await self.rights_of(self.claims)
-            self._are_fresh = True
+            self._are_fresh = asked == self._asked
         return self.rights
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the token has run out; nothing but a new one is taken then."""
+        exp = self.claims.exp if self.claims is not None else 0
+        return bool(exp) and exp + LEEWAY_S < time.time()
 
     @property
     def lasts_s(self) -> int | None:

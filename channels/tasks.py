@@ -1,8 +1,11 @@
 """Tasks that end together."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Collection, Coroutine
+from typing import Any, Final
+
+CANCEL_AGAIN_AFTER_S: Final = 0.5
+CANCEL_MAX: Final = 10
 
 
 async def until_any(*waits: Coroutine[Any, Any, Any]) -> None:
@@ -13,6 +16,22 @@ async def until_any(*waits: Coroutine[Any, Any, Any]) -> None:
         for task in done:
             task.result()
     finally:
-        for task in tasks:
+        await end(tasks)
+
+
+async def end(tasks: Collection[asyncio.Task[Any]]) -> Collection[asyncio.Task[Any]]:
+    """Cancel these until they have ended; those that have not after all.
+
+    Once is not enough: asyncio.wait_for of Python 3.11, in which redis-py sends, loses a cancellation that
+    comes together with the result.
+    """
+    running: Collection[asyncio.Task[Any]] = tasks
+    for _ in range(CANCEL_MAX):
+        for task in running:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if running:
+            _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_AFTER_S)
+    for task in tasks:
+        if task.done() and not task.cancelled():
+            task.exception()  # whoever ends them does not ask how they fared
+    return running

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import wsproto
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from wsproto.connection import ConnectionState
-from wsproto.events import CloseConnection
+from wsproto.events import BytesMessage, CloseConnection, TextMessage
 
 from channels import drain, protocol
 
@@ -22,6 +22,7 @@ EXTENSION: Final = "maycole.wire"
 HIGH_WATER_BYTES: Final = 256 * 1024
 BUFFER_BYTES_MAX: Final = 1024 * 1024
 LAST_WORD_WITHIN_S: Final = 1.0
+WAITING_MAX: Final = 4096
 
 
 class Watcher(Protocol):
@@ -81,6 +82,9 @@ class LiveProtocol(WSProtocol):
         if self.close_sent or self.disconnected:
             return
         self.close_sent = True
+        if self.watcher is not None:
+            # Nothing is written after the close, and nothing carried out that nobody would hear of.
+            self.watcher.left()
         reason = protocol.CLOSES[code]
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         if not self.transport.is_closing():
@@ -112,6 +116,12 @@ class LiveProtocol(WSProtocol):
         if self.conn.state is ConnectionState.OPEN and not self.transport.is_closing():
             self.transport.write(self.conn.send(CloseConnection(code=event.code, reason=event.reason)))
         super().handle_close(event)
+
+    def handle_message(self, event: TextMessage | BytesMessage) -> None:
+        super().handle_message(event)
+        if self.queue.qsize() > WAITING_MAX:
+            # Reading is paused after a message; this is what the same packets held besides.
+            self.hang_up(3501)
 
     def handle_ping(self, event: wsproto.events.Ping) -> None:
         # Pings cost their sender nothing: whoever does not read the answers gets no more of them.
@@ -145,7 +155,8 @@ class LiveProtocol(WSProtocol):
         if self._abort is not None:
             self._abort.cancel()
         super().connection_lost(exc)
-        # At once, not at the application's next receive(): a closed uvloop transport raises on write.
+        # At once, not at the application's next receive(): a closed uvloop transport raises on write, and
+        # followers promise the hub that theirs does not.
         if self.watcher is not None:
             self.watcher.left()
 

@@ -1,6 +1,7 @@
 """The names of live channels: `<kind>:<id of the owner>`, and what holds for each kind.
 
-Source: API.md, "Live channels". A kind joins this table together with the slice that speaks on it.
+Source: API.md, "Live channels". A kind is here from the day on which somebody follows it; who speaks on
+it may come later.
 """
 
 from typing import Final, Literal
@@ -14,7 +15,7 @@ class Kind(msgspec.Struct, frozen=True):
     """One kind of channel: whose id follows the colon, and the permission that following it needs.
 
     `permission` None means that being the owner (a user) or a member (of the team) is enough.
-    `joined_by_server` channels are joined for every connection at connect and cannot be asked for.
+    `joined_by_server` channels are joined for every connection at connect, and left by none.
     `kept`: "all" is a stream that can be recovered from (or its newest `size` entries), "newest" one where
     only the latest entry counts, "nothing" what is heard by those who are there. With `presence` a channel
     tells who follows it, with `delta` its entries can be had as differences.

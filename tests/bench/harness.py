@@ -31,7 +31,7 @@ ANSWER_WITHIN_S: Final = 30.0
 STOP_WITHIN_S: Final = 15.0
 STILL_FOR_S: Final = 0.3
 STILL_CPU_S: Final = 0.03  # within STILL_FOR_S; a thousand idle sockets are still pinged
-LINE_BYTES_MAX: Final = 1024 * 1024
+LINE_BYTES_MAX: Final = 64 * 1024 * 1024
 
 
 class Broken(Exception):

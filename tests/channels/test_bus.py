@@ -13,6 +13,7 @@ import redis.asyncio
 from app.config import Config
 from channels.bus import Bus, Listener
 from channels.live import Live
+from channels.tasks import end
 from domain.streams import Entry, Head
 from tests.channels.conftest import Stream
 from tests.raw import raw
@@ -143,9 +144,7 @@ async def test_a_redis_that_hangs_up_on_whoever_comes_is_tried_again() -> None:
                     await asyncio.sleep(0)
             assert [reader.exception() for reader in readers if reader.done()] == []
         finally:
-            for reader in readers:
-                reader.cancel()
-            await asyncio.gather(*readers, return_exceptions=True)
+            assert not await end(readers)
             await bus.close()
             redis_port.shutdown(socket.SHUT_RDWR)
             await asyncio.to_thread(thread.join, 5)

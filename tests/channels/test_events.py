@@ -142,3 +142,37 @@ async def test_nothing_is_left_of_a_page_that_was_closed(
         while connection in live.connections:
             await asyncio.sleep(0.01)
     assert connection.subscriptions == {}
+
+
+async def test_a_stream_lasts_although_nobody_answers_its_pings(
+    http: httpx.AsyncClient, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("channels.pulse.PING_EVERY_S", 0.05)
+    monkeypatch.setattr("channels.pulse.PONG_WITHIN_S", 0.05)
+    query = {"channel": stream.channel, "token": stream.ann.token}
+    async with http.stream("GET", "/connection/uni_sse", params=query) as answer:
+        lines = answer.aiter_lines()
+        pings = 0
+        async with asyncio.timeout(WITHIN_S):
+            while pings < 5:
+                line = await anext(lines)
+                assert line != "event: disconnected"
+                pings += line == ":"
+
+
+async def test_on_a_channel_of_which_nothing_is_kept_who_comes_back_is_told_to_look_again(
+    http: httpx.AsyncClient, api: Api
+) -> None:
+    ann = await api.person("Ann")
+    here = f"presence:{ann.personal_team_id}"
+    async with _listening(http, here, ann.token) as events:
+        event, at, told = await events.next()
+        assert (event, told["recovering"]) == ("subscribed", False)
+    async with _listening(http, here, ann.token, **{"Last-Event-ID": at}) as events:
+        assert (await events.next())[2] == {"channel": here, "recovering": True, "recovered": False}
+
+
+async def test_ones_own_channel_is_not_for_an_eventsource(http: httpx.AsyncClient, api: Api) -> None:
+    ann = await api.person("Ann")
+    query = {"channel": channels.user(ann.id), "token": ann.token}
+    assert (await http.get("/connection/uni_sse", params=query)).status_code == 403

@@ -242,7 +242,7 @@ async def test_pings_come_down_and_pongs_go_up(
 async def test_more_frames_than_are_carried_out_are_the_end_and_one_may_come_back(
     api: Api, url: str, live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("channels.emulation.INBOX_MAX", 3)
+    monkeypatch.setattr("channels.emulation.INBOX_FRAMES_MAX", 3)
     ann = await api.person("Ann")
     async with streaming(url, ann.token) as screen:
         for _ in range(5):

@@ -44,6 +44,18 @@ async def test_a_new_token_keeps_the_connection_and_without_one_it_ends(
         assert "history" in await kept.ask(history={"channel": f"user:{ann.id}"}), "the other one lasts"
 
 
+async def test_with_a_token_that_has_run_out_nothing_is_done_until_there_is_another(
+    api: Api, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("channels.standing.LEEWAY_S", -60)
+    ann = await api.person("Ann")
+    async with raw(url, token=_lasting(ann, 30)) as client:
+        for request in ({"rpc": {"method": "GET /api/users/me"}}, {"history": {"channel": f"user:{ann.id}"}}):
+            assert (await client.ask(**request))["error"]["code"] == 109
+        assert "refresh" in await client.ask(refresh={"token": _lasting(ann, 300)})
+        assert (await client.ask(rpc={"method": "GET /api/users/me"}))["rpc"]["data"]["status"] == 200
+
+
 @pytest.mark.parametrize(
     ("token", "code"), [("", 3501), ("nonsense", 3500), ("mk_live_1", 3500), ("of another", 3500)]
 )

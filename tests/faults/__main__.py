@@ -49,15 +49,18 @@ def main() -> None:
 async def _run(names: Sequence[str], scale: Scale) -> bool:
     outcomes: list[Outcome] = []
     unnoticed: list[str] | None = None
-    for name in names:
-        began = time.monotonic()
-        if name == SEEDED:
-            unnoticed = await _seeded()
-        else:
-            outcomes.append(await _scenario(name, scale))
-        print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    if outcomes:
-        print(*table(outcomes), sep="\n")
+    try:
+        for name in names:
+            began = time.monotonic()
+            if name == SEEDED:
+                unnoticed = await _seeded()
+            else:
+                outcomes.append(await _scenario(name, scale))
+            print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    finally:
+        # What was shown until one broke down was shown all the same.
+        if outcomes:
+            print(*table(outcomes), sep="\n", flush=True)
     if unnoticed is not None:
         print(f"\nseeded bugs caught {len(BUGS) - len(unnoticed)} of {len(BUGS)}")
     return not unnoticed and all(outcome.good for outcome in outcomes)

@@ -8,6 +8,7 @@ import msgspec
 
 from app.config import Config
 from app.lifespan import Process
+from app.main import create_app
 
 SERVE_WITH_A_DOOMED_TASK = """
 import sys
@@ -60,7 +61,7 @@ async def test_a_task_that_loses_its_cancellation_does_not_keep_the_process_from
                     raise
                 lost.append("the first")
 
-    process = Process(config)
+    process = Process(config, create_app(config))
     process.supervise("one that loses it", loses_the_first)
     [task] = process.tasks
     await asyncio.sleep(0)
