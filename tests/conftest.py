@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +19,7 @@ from app.migrate import migrate
 from app.server import Server, address, listening
 from channels.live import Live
 from tests.factories import Api
+from tests.ground import temporary_ground
 from tests.listener import Listeners
 from tests.npm import install
 
@@ -40,11 +39,9 @@ ORIGIN = "https://app.example"
 
 @pytest.fixture(scope="session")
 def ground() -> Iterator[Path]:
-    """A directory that the servers' own user can reach, also when the tests run as root."""
-    place = Path(tempfile.mkdtemp(prefix="maycole-tests-"))
-    place.chmod(0o711)
-    yield place
-    shutil.rmtree(place)
+    """Where the servers of all tests keep what they have."""
+    with temporary_ground("tests") as place:
+        yield place
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,9 @@ import asyncio
 import contextlib
 import os
 import resource
-import shutil
 import statistics
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -25,6 +23,7 @@ import psutil
 from app.embedded import Embedded
 from app.embedded_child import Child
 from app.migrate import migrate
+from tests.ground import temporary_ground
 
 SECRET: Final = "benchmarks sign their tokens with this secret"
 ANSWER_WITHIN_S: Final = 30.0
@@ -179,7 +178,7 @@ async def product(*, counts_statements: bool = False) -> AsyncIterator[Product]:
 
     With `counts_statements` Postgres counts them (pg_stat_statements).
     """
-    with ground() as place, Embedded(place / "servers", durable=False) as servers:
+    with temporary_ground("bench") as place, Embedded(place / "servers", durable=False) as servers:
         assert servers.database_url is not None
         assert servers.redis_url is not None
         assert servers.postgres is not None
@@ -246,17 +245,6 @@ def table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-@contextlib.contextmanager
-def ground() -> Iterator[Path]:
-    """A directory that the servers' own user can reach, also when we run as root."""
-    place = Path(tempfile.mkdtemp(prefix="maycole-bench-"))
-    place.chmod(0o711)
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place)
 
 
 async def _count_statements(postgres: Child, database_url: str) -> None:

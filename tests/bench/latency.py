@@ -20,7 +20,6 @@ from tests.bench.harness import (
     Broken,
     Process,
     Product,
-    ground,
     module,
     product,
     running,
@@ -29,6 +28,7 @@ from tests.bench.harness import (
 )
 from tests.bench.people import PER_TEAM, Someone, settle
 from tests.factories import api_of
+from tests.ground import temporary_ground
 
 WATCHERS: Final = 1_000
 RATES: Final = (50, 100, 200)
@@ -147,7 +147,7 @@ async def _requests(served: Product, owners: Sequence[Someone]) -> list[bytes]:
 @contextlib.asynccontextmanager
 async def _watchers(served: Product, people: Sequence[Someone]) -> AsyncIterator[Process]:
     where = urlsplit(served.url)
-    with ground() as place:
+    with temporary_ground("bench") as place:
         file = place / "who"
         file.touch(mode=0o600)
         file.write_text("\n".join(f"{one.token()} {one.team_id}" for one in people))

@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from redis.crc import key_slot
 
-from tests.bench.harness import ANSWER_WITHIN_S, Broken, Figure, Process, ground, running, table
+from tests.bench.harness import ANSWER_WITHIN_S, Broken, Figure, Process, running, table
+from tests.ground import temporary_ground
 
 NODES: Final = 3
 SLOTS: Final = 16_384
@@ -166,7 +167,7 @@ async def _publish(plan: Plan, node: Node, shard: Sequence[bytes]) -> None:
 @contextlib.asynccontextmanager
 async def _nodes(count: int, *, cluster: bool = False) -> AsyncIterator[Sequence[Node]]:
     async with contextlib.AsyncExitStack() as stack:
-        place = stack.enter_context(ground())
+        place = stack.enter_context(temporary_ground("bench"))
         nodes = [await stack.enter_async_context(_node(place / str(n), cluster)) for n in range(count)]
         if cluster:
             await _join(nodes)

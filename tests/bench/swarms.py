@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from tests.bench.harness import Process, Product, ground, module, running
+from tests.bench.harness import Process, Product, module, running
 from tests.bench.people import Someone
+from tests.ground import temporary_ground
 
 COME_WITHIN_S: Final = 180.0
 
@@ -40,7 +41,7 @@ class Swarm:
 async def swarm(url: str, tokens: Sequence[str]) -> AsyncIterator[Swarm]:
     """A client for each token, none of them connected yet."""
     where = urlsplit(url)
-    with ground() as place:
+    with temporary_ground("bench") as place:
         file = place / "tokens"
         file.touch(mode=0o600)
         file.write_text("\n".join(tokens))

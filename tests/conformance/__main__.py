@@ -17,7 +17,8 @@ from typing import Any, Final
 import uvloop
 
 from tests.conformance import autobahn, fuzz, javascript, python_sdk
-from tests.conformance.harness import Broken, Verdict, temporary_ground
+from tests.conformance.harness import Broken, Verdict
+from tests.ground import temporary_ground
 
 JUDGES: Final[dict[str, Callable[..., Awaitable[Verdict]]]] = {
     "autobahn": autobahn.judge,
@@ -55,7 +56,7 @@ def main() -> None:
 
 async def _judge(name: str, options: dict[str, Any]) -> bool:
     try:
-        with temporary_ground() as ground:
+        with temporary_ground("conformance") as ground:
             verdict = await JUDGES[name](ground, **options)
     except (Broken, TimeoutError, OSError) as broken:
         print(f"{name}: NO VERDICT: {broken or 'it took too long'}", flush=True)

@@ -8,10 +8,9 @@ import asyncio
 import contextlib
 import os
 import re
-import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -156,17 +155,6 @@ async def listens_on(server: Child) -> str:
     if url == said:
         raise Broken(f"{server.name} does not say where it listens: {said!r}\n{server.errors()}")
     return url
-
-
-@contextlib.contextmanager
-def temporary_ground() -> Iterator[Path]:
-    """A directory that the servers' own user can reach, also when we run as root."""
-    place = Path(tempfile.mkdtemp(prefix="maycole-conformance-"))
-    place.chmod(0o711)
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place)
 
 
 @contextlib.asynccontextmanager

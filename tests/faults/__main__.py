@@ -5,14 +5,10 @@ what makes a run fail is in the columns that must be 0, or said to be BROKEN.
 """
 
 import argparse
-import contextlib
-import shutil
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import uvloop
 
@@ -21,6 +17,7 @@ from tests.faults.probe import caught, hunt
 from tests.faults.scenario import Outcome, Scale, table
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.seeded import BUGS
+from tests.ground import temporary_ground
 
 SEEDED = "seeded"
 LAST_LINES = 30
@@ -68,7 +65,7 @@ async def _run(names: Sequence[str], scale: Scale) -> bool:
 
 async def _scenario(name: str, scale: Scale) -> Outcome:
     """One scenario on a field of its own; what was found goes to stderr at once."""
-    with _ground() as ground:
+    with temporary_ground("faults") as ground:
         async with field(ground, apps=SCENARIOS[name].apps) as opened:
             try:
                 outcome = await SCENARIOS[name].run(opened, scale)
@@ -86,7 +83,7 @@ async def _scenario(name: str, scale: Scale) -> Outcome:
 async def _seeded() -> list[str]:
     """Which bugs went unnoticed; `none` if something was found where there is no bug."""
     unnoticed = []
-    with _ground() as ground:
+    with temporary_ground("faults") as ground:
         async with field(ground, apps=1) as opened:
             if (clean := await hunt(opened, "none")).findings:
                 print(clean.said(), file=sys.stderr)
@@ -98,17 +95,6 @@ async def _seeded() -> list[str]:
                 if not caught(bug, verdict):
                     unnoticed.append(bug)
     return unnoticed
-
-
-@contextlib.contextmanager
-def _ground() -> Iterator[Path]:
-    """A directory that the servers' own user can reach, also when we run as root."""
-    place = Path(tempfile.mkdtemp(prefix="maycole-faults-"))
-    place.chmod(0o711)
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place)
 
 
 if __name__ == "__main__":

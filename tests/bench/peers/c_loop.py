@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from channels.encoding import websocket_frame
-from tests.bench.harness import Broken, Missing, ground, running
+from tests.bench.harness import Broken, Missing, running
 from tests.bench.sides import Side, clients, pushed
+from tests.ground import temporary_ground
 
 CHANNEL = "inventory:bare"
 SOURCE = Path(__file__).parent.parent / "bare_loop.c"
@@ -20,7 +21,7 @@ async def side(followers: int) -> AsyncIterator[Side]:
     compiler = shutil.which("cc")
     if compiler is None:
         raise Missing("no C compiler: apt-get install gcc libc6-dev")
-    with ground() as place:
+    with temporary_ground("bench") as place:
         program = place / "bare_loop"
         compiling = await asyncio.create_subprocess_exec(compiler, "-O2", "-o", program, SOURCE)
         if await asyncio.wait_for(compiling.wait(), 60) != 0:

