@@ -80,7 +80,7 @@ class Bare:
             while True:
                 self._came.put_nowait(await self._read_frame())
         except (EOFError, ConnectionError):
-            pass
+            pass  # the end, which is told below
         finally:
             self._came.put_nowait(None)
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import websockets
@@ -48,12 +48,17 @@ class Raw:
 
     async def closed(self) -> int:
         """Read on until the server closes; the code."""
-        with contextlib.suppress(websockets.ConnectionClosed):
-            while True:
-                await self.frame()
-        code = self.socket.close_code
-        assert code is not None
-        return code
+        return await closed(self.socket, self.frame)
+
+
+async def closed(socket: ClientConnection, read: Callable[[], Awaitable[Any]]) -> int:
+    """Read on until the server closes; the code."""
+    with contextlib.suppress(websockets.ConnectionClosed):
+        while True:
+            await read()
+    code = socket.close_code
+    assert code is not None
+    return code
 
 
 @contextlib.asynccontextmanager

@@ -10,6 +10,7 @@ from google.protobuf import proto
 from websockets.asyncio.client import ClientConnection
 
 from channels import client_pb2 as pb
+from tests.raw import closed
 
 SUBPROTOCOL = "centrifuge-protobuf"
 
@@ -59,12 +60,7 @@ class RawProtobuf:
         return messages
 
     async def closed(self) -> int:
-        with contextlib.suppress(websockets.ConnectionClosed):
-            while True:
-                await self.frame()
-        code = self.socket.close_code
-        assert code is not None
-        return code
+        return await closed(self.socket, self.frame)
 
 
 @contextlib.asynccontextmanager
