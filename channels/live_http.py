@@ -1,4 +1,4 @@
-"""uvicorn's HTTP engine, for responses that do not end by themselves (channels/http_stream.py).
+"""uvicorn's HTTP engine, for upgrades, and for responses that do not end by themselves.
 
 When the server stops a stream is told so at its own moment, and no request is cut off. A client that does not
 take its last word is: uvicorn would let it flush for as long as it likes (docs/decisions/0006).
@@ -11,6 +11,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from channels import drain
+from channels.wire import LiveProtocol
 
 EXTENSION: Final = "maycole.http"
 IDLE_FOR_S: Final = 0.5
@@ -26,6 +27,13 @@ class LiveHttp(HttpToolsProtocol):
         super().on_message_begin()
         extensions: dict[str, Any] = {EXTENSION: self}
         self.scope["extensions"] = extensions
+
+    def handle_websocket_upgrade(self) -> None:
+        self.connections.discard(self)
+        protocol = LiveProtocol(config=self.config, server_state=self.server_state, app_state=self.app_state)
+        protocol.connection_made(self.transport)
+        protocol.asked(self.scope["method"].encode(), self.url, self.headers)
+        self.transport.set_protocol(protocol)
 
     def abort(self) -> None:
         """Cut the client off, whatever it has not taken yet."""

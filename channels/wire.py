@@ -17,6 +17,7 @@ from wsproto.connection import ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, TextMessage
 
 from channels import drain, protocol
+from channels.handshake import Headers, Upgrade
 
 EXTENSION: Final = "maycole.wire"
 HIGH_WATER_BYTES: Final = 256 * 1024
@@ -67,6 +68,20 @@ class LiveProtocol(WSProtocol):
     watcher: Watcher | None = None
     _abort: asyncio.TimerHandle | None = None
 
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.conn: Any = Upgrade()
+
+    def asked(self, method: bytes, target: bytes, headers: Headers) -> None:
+        """The request with which the client came (channels/live_http.py)."""
+        answer = self.conn.asked(method, target, headers)
+        if isinstance(answer, wsproto.events.Request):
+            self.handle_connect(answer)
+        else:
+            self.transport.write(self.conn.send(answer))
+            self.transport.close()
+            self._end_soon()
+
     def handle_connect(self, event: wsproto.events.Request) -> None:
         # uvicorn starts the application as a task, so it has not looked at the scope yet when this returns.
         super().handle_connect(event)
@@ -99,12 +114,7 @@ class LiveProtocol(WSProtocol):
         self._end_soon()
 
     def data_received(self, data: bytes) -> None:
-        try:
-            super().data_received(data)
-        except (UnicodeError, wsproto.utilities.ProtocolError):
-            # wsproto decodes some headers without a check. An exception from here would leave this protocol
-            # in uvicorn's list for good, since httptools has not handed the transport over yet.
-            self.transport.close()
+        super().data_received(data)
         if self.transport.is_closing():
             self._end_soon()
 

@@ -27,7 +27,7 @@ async def serve(scope: Any, receive: Any, send: Any) -> None:
 def main() -> None:
     with listening("127.0.0.1", 0) as listener:
         say(port=listener.getsockname()[1])
-        settings = SETTINGS | {"ws": "wsproto", "lifespan": "off"}
+        settings = SETTINGS | {"http": "httptools", "ws": "wsproto", "lifespan": "off"}
         uvicorn.Server(uvicorn.Config(serve, **settings)).run(sockets=[listener])
 
 
