@@ -117,6 +117,7 @@ stops everything it started. Data, secrets and logs stay in one directory, so a 
   DATABASE_URL        use this Postgres instead of starting one
   REDIS_URL           use this Redis instead of starting one
   JWT_SECRET          sign tokens with this instead of the secret kept in the data directory
+  ENCRYPTION_KEY      encrypt secrets with this instead of the key kept in the data directory
   ALLOWED_ORIGINS     pages that may use the API and the websocket (default: the server's own address)
   PUBLIC_URL          where people reach the server, if that is another address
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
@@ -128,6 +129,8 @@ Serves on your own Postgres and Redis; run `maycole migrate` first. Many machine
   REDIS_URL           required, such as redis://host:6379
   JWT_SECRET          required, at least 32 random bytes (openssl rand -hex 32)
   JWT_SECRET_PREVIOUS the secret before, while its tokens are still around
+  ENCRYPTION_KEY      required, 32 random bytes (openssl rand -base64 32); what is secret at rest
+  ENCRYPTION_KEY_PREVIOUS  the key before, until `maycole keys rotate` has run
   HOST, PORT          where to serve (default 127.0.0.1:8000)
   ALLOWED_ORIGINS     comma separated, exact: https://app.example,https://admin.example
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)

@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from domain import keys
+from domain import crypto, keys
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
 
@@ -31,6 +31,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: str | None = None
     jwt_secret: str | None = None
     jwt_secret_previous: str | None = None
+    encryption_key: str | None = None
+    encryption_key_previous: str | None = None
     host: str = "127.0.0.1"
     port: int = 8000
     public_url: str | None = None
@@ -54,6 +56,11 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
     secrets = [env.get("JWT_SECRET"), env.get("JWT_SECRET_PREVIOUS")]
     if any(secret is not None and len(secret.encode()) < keys.BYTES_MIN for secret in secrets):
         wrong.append(f"JWT_SECRET and JWT_SECRET_PREVIOUS need at least {keys.BYTES_MIN} bytes")
+    wrong += [
+        f"{name} must be {crypto.KEY_BYTES} random bytes, in base64 or hex"
+        for name in ("ENCRYPTION_KEY", "ENCRYPTION_KEY_PREVIOUS")
+        if name in env and crypto.parsed(env[name]) is None
+    ]
     port = env.get("PORT", "8000")
     if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
         wrong.append(f"PORT is {port!r}: use a number from 0 (any free port) to 65535")
@@ -76,6 +83,8 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         redis_url=env.get("REDIS_URL"),
         jwt_secret=env.get("JWT_SECRET"),
         jwt_secret_previous=env.get("JWT_SECRET_PREVIOUS"),
+        encryption_key=env.get("ENCRYPTION_KEY"),
+        encryption_key_previous=env.get("ENCRYPTION_KEY_PREVIOUS"),
         host=env.get("HOST", "127.0.0.1"),
         port=int(port),
         public_url=env.get("PUBLIC_URL"),
@@ -94,8 +103,16 @@ _WHAT = {
     "DATABASE_URL": "where Postgres is, such as postgresql://user:password@host/maycole",
     "REDIS_URL": "where Redis or Valkey is, such as redis://host:6379",
     "JWT_SECRET": f"what access tokens are signed with, at least {keys.BYTES_MIN} random bytes",
+    "ENCRYPTION_KEY": f"what secrets at rest are encrypted with, {crypto.KEY_BYTES} random bytes in base64",
 }
-_SECRET = ("database_url", "redis_url", "jwt_secret", "jwt_secret_previous")
+_SECRET = (
+    "database_url",
+    "redis_url",
+    "jwt_secret",
+    "jwt_secret_previous",
+    "encryption_key",
+    "encryption_key_previous",
+)
 _SCHEMES = {
     "DATABASE_URL": ("postgresql", "postgres"),
     "REDIS_URL": ("redis", "rediss", "unix"),

@@ -23,7 +23,7 @@ from channels.relay import Relay
 from channels.sweeper import Sweeper
 from channels.tasks import end
 from channels.watchman import Watchman
-from domain import db, keys, streams
+from domain import crypto, db, keys, streams
 from domain.audit_logs import service as audit_logs
 
 log = logging.getLogger("maycole.lifespan")
@@ -85,8 +85,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     """From the first connection to the last."""
     config: Config = app.state.config
     assert config.database_url is not None, "the shell checks what is needed (app/config.py)"
-    assert config.jwt_secret is not None, "the shell checks what is needed (app/config.py)"
-    keys.install(config.jwt_secret, config.jwt_secret_previous)
+    _install_keys(config)
     await db.open_pool(config.database_url)
     process = Process(config, app)
     app.state.process = process
@@ -103,6 +102,15 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
             streams.listeners.remove(listener)
         await process.stop()
         await db.close_pool()
+
+
+def _install_keys(config: Config) -> None:
+    assert config.jwt_secret is not None, "the shell checks what is needed (app/config.py)"
+    keys.install(config.jwt_secret, config.jwt_secret_previous)
+    given = [config.encryption_key, config.encryption_key_previous]
+    current, *previous = [crypto.parsed(key) for key in given if key is not None]
+    assert current is not None, "the shell checks that keys are keys (app/config.py)"
+    crypto.install(current, *filter(None, previous))
 
 
 def _spare_the_collector() -> None:

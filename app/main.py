@@ -35,7 +35,7 @@ from channels.events import connection_uni_sse
 from channels.gate import Gate
 from channels.http_stream import connection_http_stream, connection_sse
 
-NEEDED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET")
+NEEDED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "ENCRYPTION_KEY")
 EXPOSED = ["ETag", "Location", "Retry-After", "X-Request-Id", "X-Stream-Position"]
 
 

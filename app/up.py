@@ -21,6 +21,7 @@ from app.embedded import EmbeddedError as EmbeddedError  # to be caught by who c
 from app.main import create_app
 from app.migrate import migrate
 from app.server import Server, address, listening
+from domain import crypto
 
 Say = Callable[[str], None]
 
@@ -46,6 +47,7 @@ def up(config: Config, *, say: Say) -> None:
             database_url=config.database_url or servers.database_url,
             redis_url=config.redis_url or servers.redis_url,
             jwt_secret=config.jwt_secret or kept_secret(config.data_dir / "jwt-secret"),
+            encryption_key=config.encryption_key or kept_secret(config.data_dir / "encryption-key"),
             allowed_origins=config.allowed_origins
             or (_origin(config.public_url or own), f"http://127.0.0.1:{port}", f"http://localhost:{port}"),
         )
@@ -61,7 +63,7 @@ def kept_secret(path: Path) -> str:
     if not path.exists():
         draft = path.with_suffix(".new")
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(48))
+            file.write(secrets.token_urlsafe(crypto.KEY_BYTES))
             file.flush()
             # Renamed before it is on disk, it might be there and empty after a power cut.
             os.fsync(file.fileno())

@@ -5,11 +5,20 @@ from pathlib import Path
 from piccolo.conf.apps import AppConfig
 
 from domain.audit_logs.tables import AuditLogs
-from domain.auth.tables import UserSessions
+from domain.auth.tables import (
+    ApiKeys,
+    MfaFactors,
+    OauthIdentities,
+    OneTimeTokens,
+    Passkeys,
+    RecoveryCodes,
+    SignInFailures,
+    UserSessions,
+)
 from domain.inventory.tables import Inventory, StockMovements
 from domain.stream_tables import StreamEntries, StreamHeads
 from domain.teams.tables import TeamMembers, Teams
-from domain.users.tables import Users
+from domain.users.tables import UserProfiles, Users
 
 APP_CONFIG = AppConfig(
     app_name="maycole",
@@ -19,7 +28,15 @@ APP_CONFIG = AppConfig(
         StreamEntries,
         AuditLogs,
         Users,
+        UserProfiles,
         UserSessions,
+        OneTimeTokens,
+        OauthIdentities,
+        MfaFactors,
+        RecoveryCodes,
+        Passkeys,
+        ApiKeys,
+        SignInFailures,
         Teams,
         TeamMembers,
         Inventory,

@@ -19,7 +19,7 @@ from app.migrate import migrate
 from app.server import Server, address, listening
 from channels.live import Live
 from tests.factories import Api
-from tests.ground import temporary_ground
+from tests.ground import ENCRYPTION_KEY, temporary_ground
 from tests.listener import Listeners
 from tests.npm import install
 
@@ -60,6 +60,7 @@ async def config(servers: Embedded) -> Config:
         database_url=servers.database_url,
         redis_url=servers.redis_url,
         jwt_secret=SECRET,
+        encryption_key=ENCRYPTION_KEY,
         allowed_origins=(ORIGIN,),
         log_level="WARN",
     )

@@ -66,6 +66,7 @@ def environment(config: Config, *, port: int = 0) -> dict[str, str]:
         "DATABASE_URL": config.database_url or "",
         "REDIS_URL": config.redis_url or "",
         "JWT_SECRET": config.jwt_secret or "",
+        "ENCRYPTION_KEY": config.encryption_key or "",
         "ALLOWED_ORIGINS": ",".join(config.allowed_origins),
         "PORT": str(port),
         "LOG_LEVEL": config.log_level,

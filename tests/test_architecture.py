@@ -30,8 +30,19 @@ FLOORS = {
     "piccolo": "1.38",
 }
 # `table.column` -> why the key may be null, or why rows go with what they point at.
-LOOSE_KEYS: dict[str, str] = {}
+LOOSE_KEYS = {
+    "one_time_tokens.user_id": "a link may be for an address that nobody has yet",
+    "api_keys.team_id": "a key may act for its user alone",
+}
 WITHOUT_TEAM = {
+    "api_keys": "belongs to a person, and to a team if it acts for one",
+    "mfa_factors": "belongs to a person",
+    "oauth_identities": "belongs to a person",
+    "one_time_tokens": "belongs to a person, or to an address",
+    "passkeys": "belongs to a person",
+    "recovery_codes": "belongs to a person",
+    "sign_in_failures": "belongs to an account or an address",
+    "user_profiles": "belongs to a person",
     "migration": "Piccolo's own: which migrations are done",
     "stock_movements": "belongs to an item, which has one",
     "stream_entries": "belongs to a channel, whose name has the owner",

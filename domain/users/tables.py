@@ -1,6 +1,6 @@
 """Rows of the users slice."""
 
-from piccolo.columns import BigInt, Boolean, Text, Timestamptz
+from piccolo.columns import JSONB, BigInt, Boolean, ForeignKey, OnDelete, Text, Timestamptz
 from piccolo.table import Table
 
 
@@ -14,7 +14,20 @@ class Users(Table, tablename="users"):
     email_verified_at = Timestamptz(null=True, default=None)
     is_staff = Boolean(null=False, default=False)
     disabled_at = Timestamptz(null=True, default=None)
+    deleted_at = Timestamptz(null=True, default=None)
     personal_team_id = Text(null=False)
+    version = BigInt(null=False, default=1)
+    created_at = Timestamptz(null=False, default=None)
+    updated_at = Timestamptz(null=False, default=None)
+
+
+class UserProfiles(Table, tablename="user_profiles"):
+    """What people say of themselves; the row comes with the account."""
+
+    user_id = ForeignKey(references=Users, null=False, on_delete=OnDelete.restrict, primary_key=True)
+    bio = Text(null=False, default="")
+    avatar_url = Text(null=True, default=None)
+    preferences = JSONB(null=False, default="{}")
     version = BigInt(null=False, default=1)
     created_at = Timestamptz(null=False, default=None)
     updated_at = Timestamptz(null=False, default=None)

@@ -88,6 +88,7 @@ def test_serving_on_a_port_that_is_taken_says_so(config: Config) -> None:
             DATABASE_URL=config.database_url,
             REDIS_URL=config.redis_url,
             JWT_SECRET="x" * 32,
+            ENCRYPTION_KEY="x" * 43,
         )
     assert refused.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port} (Address already in use): set PORT" in refused.stderr

@@ -10,11 +10,14 @@ GOOD = {
     "DATABASE_URL": "postgresql://user:password@host/maycole",
     "REDIS_URL": "redis://host:6379",
     "JWT_SECRET": "x" * 32,
+    "ENCRYPTION_KEY": "x" * 43,
 }
 # A wrong setting, and what the message says about it.
 WRONG = [
     ({"JWT_SECRET": "x" * 31}, "at least 32 bytes"),
     ({"JWT_SECRET_PREVIOUS": "short"}, "at least 32 bytes"),
+    ({"ENCRYPTION_KEY": "x" * 42}, "ENCRYPTION_KEY must be 32 random bytes"),
+    ({"ENCRYPTION_KEY_PREVIOUS": "no key"}, "ENCRYPTION_KEY_PREVIOUS must be 32 random bytes"),
     ({"PORT": "http"}, "PORT is 'http'"),
     ({"PORT": "65536"}, "PORT is '65536'"),
     ({"PORT": "-1"}, "PORT is '-1'"),
@@ -35,7 +38,7 @@ WRONG = [
 
 def test_good_settings_are_taken_as_they_are() -> None:
     read = config.read({**GOOD, "ALLOWED_ORIGINS": "https://a.example,http://b.example:8080", "PORT": "0"})
-    assert (read.database_url, read.redis_url, read.jwt_secret) == tuple(GOOD.values())
+    assert (read.database_url, read.redis_url, read.jwt_secret, read.encryption_key) == tuple(GOOD.values())
     assert read.allowed_origins == ("https://a.example", "http://b.example:8080")
     assert read.port == 0
 

@@ -23,7 +23,7 @@ import psutil
 from app.embedded import Embedded
 from app.embedded_child import Child
 from app.migrate import migrate
-from tests.ground import temporary_ground
+from tests.ground import ENCRYPTION_KEY, temporary_ground
 
 SECRET: Final = "benchmarks sign their tokens with this secret"
 ANSWER_WITHIN_S: Final = 30.0
@@ -192,6 +192,7 @@ async def product(*, counts_statements: bool = False) -> AsyncIterator[Product]:
             "DATABASE_URL": servers.database_url,
             "REDIS_URL": servers.redis_url,
             "JWT_SECRET": SECRET,
+            "ENCRYPTION_KEY": ENCRYPTION_KEY,
             "HOST": "127.0.0.1",
             "PORT": "0",
             "LOG_LEVEL": "WARNING",

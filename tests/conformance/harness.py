@@ -22,6 +22,7 @@ import psutil
 from app.config import Config
 from app.embedded import Embedded
 from app.migrate import migrate
+from tests.ground import ENCRYPTION_KEY
 from tests.processes import MAYCOLE, environment
 
 ROOT: Final = Path(__file__).parents[2]
@@ -167,6 +168,7 @@ async def configured(ground: Path, *, secret: str = SECRET) -> AsyncIterator[Con
             database_url=servers.database_url,
             redis_url=servers.redis_url,
             jwt_secret=secret,
+            encryption_key=ENCRYPTION_KEY,
             log_level="WARN",
         )
 

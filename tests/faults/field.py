@@ -24,6 +24,7 @@ from app.config import Config
 from app.embedded import Embedded
 from tests.factories import Api
 from tests.faults.faultproxy import Address, FaultProxy
+from tests.ground import ENCRYPTION_KEY
 from tests.processes import MAYCOLE, MaycoleProcess, environment, migrate
 
 ROOT: Final = Path(__file__).parents[2]
@@ -232,6 +233,7 @@ async def field(ground: Path, *, apps: int = 2, command: Sequence[str] = SERVE) 
             database_url=servers.database_url,
             redis_url=servers.redis_url,
             jwt_secret=SECRET,
+            encryption_key=ENCRYPTION_KEY,
             log_level="WARN",
         )
         await migrate(direct)
