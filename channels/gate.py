@@ -15,8 +15,8 @@ from msgspec import Raw
 from channels.coalesce import Coalesced
 from channels.protocol import ClientInfo, HangUp, Refused
 from domain import channels
-from domain.auth import service as auth
-from domain.auth.service import Identity
+from domain.auth import sessions
+from domain.auth.sessions import Identity
 from domain.auth.tokens import Claims
 from domain.channels import Kind
 from domain.errors import Unauthenticated
@@ -42,7 +42,7 @@ class Gate:
     """One a process. Questions of many connections at once are put together."""
 
     def __init__(self) -> None:
-        self._identities = Coalesced(auth.identities)
+        self._identities = Coalesced(sessions.identities)
         self._roles = Coalesced(policy.roles_of)
 
     def claims(self, token: str) -> Claims:
@@ -50,7 +50,7 @@ class Gate:
         if not token:
             raise HangUp(3501)
         try:
-            return auth.claims(token)
+            return sessions.claims(token)
         except Unauthenticated as unknown:
             if unknown.problem == "token_expired":
                 raise Refused(109) from unknown
@@ -64,14 +64,14 @@ class Gate:
             return None
         return Rights(identity, roles or {})
 
-    async def rights_of(self, sessions: Mapping[str, str]) -> dict[str, Rights]:
-        """The same for many sessions (session: user), in two queries; those that are over are left out."""
-        identities = await auth.identities(sorted(sessions))
-        roles = await policy.roles_of(sorted(set(sessions.values())))
+    async def rights_of(self, users: Mapping[str, str]) -> dict[str, Rights]:
+        """The same for many sessions (session -> user), in two queries; those that are over are left out."""
+        identities = await sessions.identities(sorted(users))
+        roles = await policy.roles_of(sorted(set(users.values())))
         return {
             session_id: Rights(identity, roles[identity.user_id])
             for session_id, identity in identities.items()
-            if identity.user_id == sessions[session_id]
+            if identity.user_id == users[session_id]
         }
 
     def kind_of(self, channel: str) -> Kind:

@@ -18,6 +18,7 @@ from app.main import create_app
 from app.migrate import migrate
 from app.server import Server, address, listening
 from channels.live import Live
+from domain import keys
 from tests.factories import Api
 from tests.ground import ENCRYPTION_KEY, temporary_ground
 from tests.listener import Listeners
@@ -137,3 +138,14 @@ async def listeners() -> AsyncIterator[Listeners]:
     """Official SDK clients, disconnected when the test ends."""
     async with Listeners() as all_of_them:
         yield all_of_them
+
+
+@pytest.fixture
+def rotate() -> Iterator[Callable[..., None]]:
+    """`keys.install`, taken back when the test ends."""
+    before = keys._secrets
+    try:
+        yield keys.install
+    finally:
+        keys._secrets = before
+        keys.derived.cache_clear()

@@ -1,13 +1,19 @@
 """/api/auth: signing in, staying signed in, signing out."""
 
-from litestar import Controller, Response, post
-from litestar.di import NamedDependency
-from litestar.params import JSONBody
+from typing import Annotated, Literal
 
-from app.api.envelope import One, one
+from litestar import Controller, Response, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from app.api.envelope import Cursor, Limit, Many, One, many, one
 from domain.actor import Actor
 from domain.auth import service as auth
-from domain.auth.model import Login, Refresh, Registration, SignedIn
+from domain.auth import sessions
+from domain.auth.model import Login, Refresh, Registration, Session, SignedIn
+from domain.pages import LIMIT_DEFAULT
+
+Which = Annotated[Literal["current", "others", "all"], QueryParameter(name="scope", description="what ends")]
 
 
 class AuthController(Controller):
@@ -31,9 +37,25 @@ class AuthController(Controller):
         self, data: JSONBody[Refresh], actor: NamedDependency[Actor]
     ) -> Response[One[SignedIn]]:
         """Exchange a refresh token, once, for the next pair of tokens."""
-        return one(await auth.refresh(actor, data))
+        return one(await sessions.refresh(actor, data))
 
     @post("/logout", status_code=204)
-    async def logout(self, caller: NamedDependency[Actor]) -> None:
-        """End this session; its tokens and open websockets end with it."""
-        await auth.logout(caller)
+    async def logout(self, caller: NamedDependency[Actor], which: Which = "current") -> None:
+        """End this session, the others, or all; tokens and open websockets end with them."""
+        assert caller.session_id is not None, "a caller has a session"
+        if which == "current":
+            await sessions.end(caller, caller.session_id)
+        else:
+            await sessions.end_all(caller, "logout", but=caller.session_id if which == "others" else None)
+
+    @get("/sessions")
+    async def signed_in(
+        self, caller: NamedDependency[Actor], limit: Limit = LIMIT_DEFAULT, cursor: Cursor = None
+    ) -> Many[Session]:
+        """Where you are signed in, newest first."""
+        return many(await sessions.listed(caller, limit=limit, cursor=cursor))
+
+    @delete("/sessions/{session_id:str}", status_code=204)
+    async def end(self, session_id: FromPath[str], caller: NamedDependency[Actor]) -> None:
+        """Sign out there; tokens and open websockets of that session end."""
+        await sessions.end(caller, session_id)

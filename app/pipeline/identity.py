@@ -10,7 +10,7 @@ from litestar import Request
 from app.pipeline.request_id import request_id
 from channels import rpc
 from domain.actor import Actor
-from domain.auth import service as auth
+from domain.auth import sessions
 from domain.auth.tokens import Claims
 from domain.errors import Unauthenticated
 
@@ -43,7 +43,7 @@ async def provide_caller(request: Request[Any, Any, Any]) -> Actor:
 
 
 async def _caller(request: Request[Any, Any, Any]) -> Actor:
-    identity = await auth.identify(_claims(request))
+    identity = await sessions.identify(_claims(request))
     nobody = await provide_actor(request)
     return Actor(
         user_id=identity.user_id,
@@ -65,4 +65,4 @@ def _claims(request: Request[Any, Any, Any]) -> Claims:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated("Send `Authorization: Bearer <access token>`.", code="no_token")
-    return auth.claims(token.strip())
+    return sessions.claims(token.strip())

@@ -1,5 +1,6 @@
 """Nouns of the auth slice."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -51,6 +52,21 @@ class SignedIn(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     refresh_token: Annotated[str, Meta(description="good once: refreshing answers with the next one")]
     expires_in: Annotated[int, Meta(description="seconds until the access token expires")]
     session_id: Annotated[str, Meta(description="what logging out ends")]
+
+
+class Session(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Where an account is signed in."""
+
+    id: str
+    current: Annotated[bool, Meta(description="whether this request came with it")]
+    created_at: datetime
+    last_seen_at: Annotated[datetime, Meta(description="when it last renewed its tokens")]
+    expires_at: Annotated[datetime, Meta(description="when it ends, unless it renews its tokens before")]
+    ip: Annotated[str | None, Meta(description="the address it was begun from")]
+    user_agent: Annotated[str | None, Meta(description="the program it was begun with, as it calls itself")]
+    amr: Annotated[
+        list[str], Meta(description="how the user showed who they are (RFC 8176): `pwd`, `otp`, …")
+    ]
 
 
 class SessionNews(msgspec.Struct, frozen=True, rename="camel"):

@@ -94,7 +94,7 @@ class RecoveryCodes(Table, tablename="recovery_codes"):
     used_at = Timestamptz(null=True, default=None)
     created_at = Timestamptz(null=False, default=None)
 
-    recovery_codes_once = Unique([user_id, hash])
+    recovery_codes_once = Unique([user_id, hash])  # noqa: A003 - the column
 
 
 class Passkeys(Table, tablename="passkeys"):

@@ -1,14 +1,15 @@
 """Tokens: short access JWTs that name a session, and opaque refresh tokens that are stored hashed.
 
 Access   HS256, 10 minutes: `sub` (user), `sid` (session), `iat exp iss aud typ`; who, never what they may do.
-Refresh  `mrt_`, the session, 256 random bits, a MAC; the database keeps the newest one's SHA-256.
+Refresh  `mrt_`, the session, 256 bits, a MAC; the database keeps the SHA-256 of the newest one. The first is
+         random, each following one is made from the one before it with a key of ours.
 """
 
 import base64
 import hashlib
 import hmac
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import jwt
 import msgspec
@@ -22,6 +23,8 @@ REFRESH_LASTS = timedelta(days=30)
 ISSUER = AUDIENCE = "maycole"
 LEEWAY_S = 5
 _REFRESH = "mrt_"
+_FOLLOWING = "mrt_ following"
+_ID_CHARS = 26
 _MARK_CHARS = 24
 _TYPE = "at+jwt"  # RFC 9068: nothing else that is signed with this key can pass for an access token
 
@@ -34,9 +37,9 @@ class Claims(msgspec.Struct, frozen=True):
     exp: int
 
 
-def access(user_id: str, session_id: str) -> str:
-    """A signed access token, good for ACCESS_LASTS_S from now."""
-    issued = int(now().timestamp())
+def access(user_id: str, session_id: str, at: datetime | None = None) -> str:
+    """A signed access token, good for ACCESS_LASTS_S from `at`, which is now unless it is said."""
+    issued = int((at or now()).timestamp())
     claims = {
         "sub": user_id,
         "sid": session_id,
@@ -77,11 +80,22 @@ def verify(token: str) -> Claims:
     raise Unauthenticated("This is not a valid access token.", code="invalid_token")
 
 
-def refresh(session_id: str) -> tuple[str, str]:
-    """A new refresh token for a session, and the hash under which it is kept."""
-    body = session_id.removeprefix("sess_") + secrets.token_urlsafe(32)
-    token = f"{_REFRESH}{body}{_mark(keys.derived(_REFRESH)[0], body)}"
-    return token, hashed(token)
+def refresh(session_id: str) -> str:
+    """The first refresh token of a session."""
+    return _refresh(session_id.removeprefix("sess_"), secrets.token_urlsafe(32), keys.derived(_REFRESH)[0])
+
+
+def following(token: str) -> list[str]:
+    """What this refresh token is exchanged for: one that only its holder and we can tell, always the same.
+
+    So all who exchange it get the same one, and it is kept nowhere. One for each of our keys, the current
+    one's first.
+    """
+    body, _ = _parts(token)
+    return [
+        _refresh(body[:_ID_CHARS], _text(hmac.new(key, body.encode(), hashlib.sha256).digest()), mark)
+        for key, mark in zip(keys.derived(_FOLLOWING), keys.derived(_REFRESH), strict=True)
+    ]
 
 
 def session_of(token: str) -> str | None:
@@ -89,9 +103,9 @@ def session_of(token: str) -> str | None:
 
     So a token that was exchanged long ago is still known for what it is: a copy in the wrong hands.
     """
-    body, mark = token.removeprefix(_REFRESH)[:-_MARK_CHARS], token[-_MARK_CHARS:].encode()
+    body, mark = _parts(token)
     made_here = any(hmac.compare_digest(mark, _mark(key, body).encode()) for key in keys.derived(_REFRESH))
-    return f"sess_{body[:26]}" if made_here and token.startswith(_REFRESH) else None
+    return f"sess_{body[:_ID_CHARS]}" if made_here and token.startswith(_REFRESH) else None
 
 
 def hashed(token: str) -> str:
@@ -99,6 +113,18 @@ def hashed(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+def _refresh(session: str, secret: str, key: bytes) -> str:
+    body = session + secret
+    return f"{_REFRESH}{body}{_mark(key, body)}"
+
+
+def _parts(token: str) -> tuple[str, bytes]:
+    return token.removeprefix(_REFRESH)[:-_MARK_CHARS], token[-_MARK_CHARS:].encode()
+
+
 def _mark(key: bytes, body: str) -> str:
-    digest = hmac.new(key, body.encode(), hashlib.sha256).digest()[:18]
-    return base64.urlsafe_b64encode(digest).decode()
+    return _text(hmac.new(key, body.encode(), hashlib.sha256).digest()[:18])
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")

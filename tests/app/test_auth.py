@@ -5,29 +5,15 @@ import base64
 import json
 from typing import Any
 
-import httpx
 import jwt
 import pytest
 
 from domain import db
 from domain.auth import passwords
 from tests.app.company import bare, problem
+from tests.app.signing_in import login, refresh, signed_in
 from tests.conftest import SECRET
 from tests.factories import PASSWORD, Api, Person
-
-
-async def login(api: Api, email: str, password: str = PASSWORD) -> httpx.Response:
-    return await api.call("POST", "/auth/login", json={"email": email, "password": password})
-
-
-async def refresh(api: Api, token: str) -> httpx.Response:
-    return await api.call("POST", "/auth/refresh", json={"refreshToken": token})
-
-
-async def signed_in(api: Api, token: str) -> bool:
-    answer = await api.call("GET", "/users/me", token=token)
-    assert answer.status_code in (200, 401), answer.text
-    return answer.status_code == 200
 
 
 async def test_registering_signs_in_and_says_who_one_is(api: Api) -> None:
@@ -122,62 +108,6 @@ async def test_a_disabled_account_answers_like_an_unknown_one_and_its_tokens_end
     assert bare(await login(api, ann.email)) == bare(unknown)
     assert not await signed_in(api, ann.token)
     problem(await refresh(api, ann.refresh_token), 401, "invalid_refresh_token")
-
-
-async def test_a_refresh_token_works_once(api: Api) -> None:
-    ann = await api.person()
-    first = (await refresh(api, ann.refresh_token)).json()["data"]
-    second = (await refresh(api, first["refreshToken"])).json()["data"]
-    assert len({ann.refresh_token, first["refreshToken"], second["refreshToken"]}) == 3
-    assert first["sessionId"] == second["sessionId"] == ann.session_id
-    for token in (ann.token, first["accessToken"], second["accessToken"]):
-        assert await signed_in(api, token), "refreshing ends no access token of the session"
-
-
-async def test_a_refresh_token_used_again_ends_the_session_and_everything_made_from_it(api: Api) -> None:
-    ann = await api.person()
-    elsewhere = (await login(api, ann.email)).json()["data"]
-    new = (await refresh(api, ann.refresh_token)).json()["data"]
-    assert await signed_in(api, new["accessToken"])
-
-    problem(await refresh(api, ann.refresh_token), 401, "invalid_refresh_token")
-
-    assert not await signed_in(api, ann.token)
-    assert not await signed_in(api, new["accessToken"])
-    problem(await refresh(api, new["refreshToken"]), 401, "invalid_refresh_token")
-    assert await signed_in(api, elsewhere["accessToken"]), "another session is another matter"
-
-
-async def test_a_refresh_token_from_long_ago_ends_the_session_too(api: Api) -> None:
-    ann = await api.person()
-    newest = ann.refresh_token
-    for _ in range(3):
-        newest = (await refresh(api, newest)).json()["data"]["refreshToken"]
-    problem(await refresh(api, ann.refresh_token), 401, "invalid_refresh_token")
-    problem(await refresh(api, newest), 401, "invalid_refresh_token")
-
-
-async def test_one_refresh_token_sent_twice_at_once_gives_at_most_one_pair(api: Api) -> None:
-    ann = await api.person()
-    answers = await asyncio.gather(*(refresh(api, ann.refresh_token) for _ in range(5)))
-    assert sorted(answer.status_code for answer in answers) == [200, 401, 401, 401, 401]
-
-
-@pytest.mark.parametrize("token", ["mrt_nonsense", "x", "", "mrt_" + "x" * 300, "' OR 1=1 --", "ü"])
-async def test_a_made_up_refresh_token_is_refused(api: Api, token: str) -> None:
-    assert (await refresh(api, token)).status_code in (401, 422)
-
-
-async def test_logging_out_ends_this_session_at_once_and_no_other(api: Api) -> None:
-    ann = await api.person()
-    other = (await login(api, ann.email)).json()["data"]
-    assert await signed_in(api, ann.token)
-    left = await ann.post("/auth/logout")
-    assert (left.status_code, left.content) == (204, b"")
-    problem(await ann.get("/users/me"), 401, "session_over")
-    problem(await refresh(api, ann.refresh_token), 401, "invalid_refresh_token")
-    problem(await ann.post("/auth/logout"), 401, "session_over")
-    assert await signed_in(api, other["accessToken"])
 
 
 async def test_a_token_that_is_not_exactly_ours_is_refused(api: Api) -> None:

@@ -24,7 +24,7 @@ from app.server import Server, address, listening
 from channels.gate import Gate, Rights
 from channels.protocol import ClientInfo, HangUp, Refused
 from domain import db, ids, streams
-from domain.auth.service import Identity
+from domain.auth.sessions import Identity
 from domain.auth.tokens import Claims
 from domain.channels import Kind
 from domain.streams import Draft

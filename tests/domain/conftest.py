@@ -2,14 +2,14 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import asyncpg
 import pytest
 
 from app.config import Config
-from domain import db, keys
+from domain import db
 
 # Shorter than idle_in_transaction_session_timeout: after that Postgres itself takes back what was lost.
 WITHIN_S = 6
@@ -47,17 +47,6 @@ async def scratch(outside: asyncpg.Connection) -> AsyncIterator[Scratch]:
         yield table
     finally:
         await outside.execute(f"DROP TABLE {table.name}")
-
-
-@pytest.fixture
-def rotate() -> Iterator[Callable[..., None]]:
-    """`keys.install`, taken back when the test ends."""
-    before = keys._secrets
-    try:
-        yield keys.install
-    finally:
-        keys._secrets = before
-        keys.derived.cache_clear()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Encryption at rest: what is sealed for one place opens there, with a key of ours, unaltered; nowhere else."""
+"""Encryption at rest: what is sealed for a place opens there, with a key of ours, unaltered; nowhere else."""
 
 import base64
 import os

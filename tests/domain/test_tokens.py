@@ -120,8 +120,8 @@ def test_an_expired_token_of_a_stranger_is_just_invalid() -> None:
         pytest.param(lambda: signed(iat=int(time.time()) + 3600), id="issued in the future"),
         pytest.param(lambda: signed(nbf=int(time.time()) + 3600), id="not valid yet"),
         pytest.param(lambda: signed(exp="soon"), id="an end that is no number"),
-        pytest.param(lambda: tokens.refresh(SESSION)[0], id="a refresh token"),
-        pytest.param(lambda: tokens.refresh(SESSION)[1], id="the hash of a refresh token"),
+        pytest.param(lambda: tokens.refresh(SESSION), id="a refresh token"),
+        pytest.param(lambda: tokens.hashed(tokens.refresh(SESSION)), id="the hash of a refresh token"),
         pytest.param(lambda: by_hand({"alg": "none", "typ": "at+jwt"}, claims()), id="alg none"),
         pytest.param(lambda: by_hand({"alg": "None", "typ": "at+jwt"}, claims()), id="alg None"),
         pytest.param(
@@ -161,15 +161,31 @@ def test_whatever_is_sent_as_a_token_is_refused_and_breaks_nothing(text: str) ->
 
 
 def test_a_refresh_token_is_never_twice_the_same_and_is_kept_only_as_its_hash() -> None:
-    pairs = [tokens.refresh(SESSION) for _ in range(100)]
-    assert len({token for token, _ in pairs}) == 100
-    assert all(tokens.hashed(token) == kept and token not in kept for token, kept in pairs)
+    made = {tokens.refresh(SESSION) for _ in range(100)}
+    assert len(made) == 100
+    assert not any(token in tokens.hashed(token) or tokens.hashed(token) in token for token in made)
+
+
+def test_what_a_refresh_token_is_exchanged_for_is_always_the_same_and_only_ours_to_tell(
+    rotate: Callable[..., None],
+) -> None:
+    token = tokens.refresh(SESSION)
+    chain = [token]
+    for _ in range(5):
+        chain.append(tokens.following(chain[-1])[0])
+    assert len(set(chain)) == 6
+    assert {tokens.session_of(each) for each in chain} == {SESSION}
+    assert tokens.following(token)[0] == chain[1]
+    rotate(PREVIOUS, CURRENT)
+    assert tokens.following(token)[1] == chain[1], "what was told with the key before is told again"
+    rotate(FOREIGN)
+    assert chain[1] not in tokens.following(token)
 
 
 def test_a_refresh_token_names_its_session_and_an_altered_or_made_up_one_names_none(
     rotate: Callable[..., None],
 ) -> None:
-    token, _ = tokens.refresh(SESSION)
+    token = tokens.refresh(SESSION)
     assert tokens.session_of(token) == SESSION
     for place in range(len(token)):
         altered = token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
