@@ -75,7 +75,9 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
             "if_version": Provide(provide_if_version),
         },
         exception_handlers=HANDLERS,
-        cors_config=CORSConfig(allow_origins=list(config.allowed_origins), expose_headers=EXPOSED),
+        cors_config=CORSConfig(
+            allow_origins=list(config.allowed_origins), expose_headers=EXPOSED, allow_credentials=True
+        ),
         openapi_config=docs.openapi(),
         lifespan=[lifespan],
         state=State({"config": config, "gate": gate or Gate()}),

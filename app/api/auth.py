@@ -5,12 +5,16 @@ from typing import Annotated, Literal
 from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
+from msgspec import UNSET
 
-from app.api.envelope import Cursor, Limit, Many, One, many, one
+from app.api import cookies
+from app.api.cookies import AnyRequest
+from app.api.envelope import Cursor, Limit, Many, One, many
 from domain.actor import Actor
 from domain.auth import service as auth
 from domain.auth import sessions
 from domain.auth.model import Login, Refresh, Registration, Session, SignedIn
+from domain.errors import FieldError, Invalid
 from domain.pages import LIMIT_DEFAULT
 
 Which = Annotated[Literal["current", "others", "all"], QueryParameter(name="scope", description="what ends")]
@@ -22,31 +26,40 @@ class AuthController(Controller):
 
     @post("/register")
     async def register(
-        self, data: JSONBody[Registration], actor: NamedDependency[Actor]
+        self, request: AnyRequest, data: JSONBody[Registration], actor: NamedDependency[Actor]
     ) -> Response[One[SignedIn]]:
         """Make an account with its personal team, and sign in."""
-        return one(await auth.register(actor, data), at="/api/users/me")
+        return cookies.signed_in(request, await auth.register(actor, data), data.mode, at="/api/users/me")
 
     @post("/login", status_code=200)
-    async def login(self, data: JSONBody[Login], actor: NamedDependency[Actor]) -> Response[One[SignedIn]]:
+    async def login(
+        self, request: AnyRequest, data: JSONBody[Login], actor: NamedDependency[Actor]
+    ) -> Response[One[SignedIn]]:
         """Sign in: a new session."""
-        return one(await auth.login(actor, data))
+        return cookies.signed_in(request, await auth.login(actor, data), data.mode)
 
     @post("/refresh", status_code=200)
     async def refresh(
-        self, data: JSONBody[Refresh], actor: NamedDependency[Actor]
+        self, request: AnyRequest, data: JSONBody[Refresh], actor: NamedDependency[Actor]
     ) -> Response[One[SignedIn]]:
         """Exchange a refresh token, once, for the next pair of tokens."""
-        return one(await sessions.refresh(actor, data))
+        token = cookies.refresh_token(request) if data.mode == "cookie" else data.refresh_token
+        if token is UNSET:
+            detail = "Send the refresh token, or ask in cookie mode."
+            raise Invalid(detail, errors=(FieldError("/refreshToken", "required", detail),))
+        return cookies.signed_in(request, await sessions.refresh(actor, token), data.mode)
 
     @post("/logout", status_code=204)
-    async def logout(self, caller: NamedDependency[Actor], which: Which = "current") -> None:
+    async def logout(
+        self, request: AnyRequest, caller: NamedDependency[Actor], which: Which = "current"
+    ) -> Response[None]:
         """End this session, the others, or all; tokens and open websockets end with them."""
         assert caller.session_id is not None, "a caller has a session"
         if which == "current":
             await sessions.end(caller, caller.session_id)
         else:
             await sessions.end_all(caller, "logout", but=caller.session_id if which == "others" else None)
+        return cookies.forgotten(request) if which != "others" else Response(None, status_code=204)
 
     @get("/sessions")
     async def signed_in(

@@ -1,10 +1,10 @@
 """Nouns of the auth slice."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from domain import channels
 from domain.events import Event, Resource
@@ -21,12 +21,19 @@ GivenToken = Annotated[
 ]
 
 
+Mode = Annotated[
+    Literal["token", "cookie"],
+    Meta(description="`cookie`: the refresh token comes in an HttpOnly cookie, for pages in a browser"),
+]
+
+
 class Registration(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
     """What an account is made from."""
 
     email: Email
     password: Password
     name: Name
+    mode: Mode = "token"
 
 
 class Login(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
@@ -34,12 +41,14 @@ class Login(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_un
 
     email: Email
     password: GivenPassword
+    mode: Mode = "token"
 
 
 class Refresh(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
-    """What a new pair of tokens takes."""
+    """What a new pair of tokens takes; in cookie mode the refresh token is in the cookie."""
 
-    refresh_token: GivenToken
+    refresh_token: GivenToken | UnsetType = UNSET
+    mode: Mode = "token"
 
 
 class SignedIn(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -49,7 +58,13 @@ class SignedIn(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     access_token: Annotated[
         str, Meta(description="`Authorization: Bearer …`, and `connect.token` on the websocket")
     ]
-    refresh_token: Annotated[str, Meta(description="good once: refreshing answers with the next one")]
+    refresh_token: Annotated[
+        str | UnsetType,
+        Meta(description="good once: refreshing answers with the next one; not here in cookie mode"),
+    ]
+    csrf_token: Annotated[
+        str | UnsetType, Meta(description="in cookie mode: `X-CSRF-Token` of the next refresh")
+    ] = UNSET
     expires_in: Annotated[int, Meta(description="seconds until the access token expires")]
     session_id: Annotated[str, Meta(description="what logging out ends")]
 

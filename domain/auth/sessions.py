@@ -15,7 +15,7 @@ import msgspec
 from domain import db, pages
 from domain.actor import Actor
 from domain.auth import tokens
-from domain.auth.model import Refresh, Session, SessionRevoked, SignedIn
+from domain.auth.model import Session, SessionRevoked, SignedIn
 from domain.auth.tables import UserSessions
 from domain.auth.tokens import Claims
 from domain.clock import now
@@ -94,9 +94,9 @@ async def start(
     return _signed_in(user, actor.session_id, token, at)
 
 
-async def refresh(actor: Actor, given: Refresh) -> SignedIn:
+async def refresh(actor: Actor, token: str) -> SignedIn:
     """The next pair of tokens. Raises Unauthenticated `invalid_refresh_token`."""
-    session_id = tokens.session_of(given.refresh_token)
+    session_id = tokens.session_of(token)
     signed_in = None
     async with db.transaction():
         session = await db.fetchrow(
@@ -111,7 +111,7 @@ async def refresh(actor: Actor, given: Refresh) -> SignedIn:
             actor = actor.acting_as(
                 session["user_id"], session_id=session["id"], personal_team_id=session["personal_team_id"]
             )
-            signed_in = await _exchange(actor, session, given.refresh_token)
+            signed_in = await _exchange(actor, session, token)
             if signed_in is None:
                 await revoke(actor, [session["id"]], "refresh_token_reused")
     if signed_in is None:

@@ -24,6 +24,7 @@ ISSUER = AUDIENCE = "maycole"
 LEEWAY_S = 5
 _REFRESH = "mrt_"
 _FOLLOWING = "mrt_ following"
+_CSRF = "csrf"
 _ID_CHARS = 26
 _MARK_CHARS = 24
 _TYPE = "at+jwt"  # RFC 9068: nothing else that is signed with this key can pass for an access token
@@ -106,6 +107,18 @@ def session_of(token: str) -> str | None:
     body, mark = _parts(token)
     made_here = any(hmac.compare_digest(mark, _mark(key, body).encode()) for key in keys.derived(_REFRESH))
     return f"sess_{body[:_ID_CHARS]}" if made_here and token.startswith(_REFRESH) else None
+
+
+def csrf(session_id: str) -> str:
+    """What a page of this session shows, beside the cookie, to prove that it is one (double submit)."""
+    return _mark(keys.derived(_CSRF)[0], session_id)
+
+
+def is_csrf(session_id: str, said: str) -> bool:
+    """Whether this is the CSRF token of the session."""
+    return any(
+        hmac.compare_digest(_mark(key, session_id).encode(), said.encode()) for key in keys.derived(_CSRF)
+    )
 
 
 def hashed(token: str) -> str:
