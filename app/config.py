@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from email.errors import HeaderParseError
 from email.headerregistry import Address
-from email.utils import parseaddr
+from email.utils import getaddresses
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
@@ -140,8 +140,10 @@ def _split(url: str) -> SplitResult:
 
 
 def _is_sender(text: str) -> bool:
-    name, address = parseaddr(text)
+    """Whether it is one address, with or without a name."""
+    found = getaddresses([text])
     try:
+        [(name, address)] = found
         Address(name, addr_spec=address)
     except (ValueError, HeaderParseError):
         return False

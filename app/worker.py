@@ -98,7 +98,8 @@ class Worker:
             if row.id not in held:  # else taken from ourselves, after a silence of ours
                 self._start(row)
         if len(rows) == hands:
-            return self._look_every_s
+            # There may be more; and while they were claimed, others may have ended, which did not ring.
+            return 0 if len(self._running) < AT_ONCE else min(self._look_every_s, cron_in_s)
         due_in_s = await job_store.due_in_s(names)
         waits_s = [self._look_every_s, cron_in_s] + ([] if due_in_s is None else [due_in_s])
         return max(LOOK_AGAIN_AFTER_S, min(waits_s))

@@ -11,6 +11,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
 from pathlib import Path
+from secrets import token_hex
 
 from domain.mail import Mail
 
@@ -32,8 +33,8 @@ class MailFiles:
             return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Of two that write the same mail at once each has a draft of its own; the last one renames over.
-        draft = self._folder / f".{mail.id}.{os.getpid()}.new"
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        draft = self._folder / f".{mail.id}.{token_hex(8)}.new"
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(message(mail, self._sender).as_bytes())
             file.flush()
             os.fsync(file.fileno())
@@ -47,7 +48,8 @@ def message(mail: Mail, sender: str) -> EmailMessage:
     is_ascii = mail.to.isascii() and address.isascii()
     built = EmailMessage(policy=policy.SMTP if is_ascii else policy.SMTPUTF8)
     built["From"] = Address(name, addr_spec=address)
-    built["To"] = Address(addr_spec=mail.to)
+    local, _, domain = mail.to.rpartition("@")
+    built["To"] = Address(username=local, domain=domain)
     built["Subject"] = mail.subject
     built["Date"] = format_datetime(mail.at)
     built["Message-ID"] = f"<{mail.id}@{address.rpartition('@')[2]}>"
