@@ -24,6 +24,7 @@ NOTE = jobs.Job("test.note", Word)
 FRAGILE = jobs.Job("test.fragile", Word, tries=3, first_wait_s=0.05)
 HOPELESS = jobs.Job("test.hopeless", Word)
 SLOW = jobs.Job("test.slow", Word, tries=1, within_s=0.05)
+CANCELLED = jobs.Job("test.cancelled", Word, tries=1)
 HIDDEN = jobs.Job("test.hidden", Word, tries=1, secret=True)
 LATE = jobs.Job("test.late", Word)
 
@@ -54,6 +55,12 @@ async def give_up(given: Word) -> None:
 @SLOW.handler
 async def sleep(given: Word) -> None:
     await asyncio.sleep(3600)
+
+
+@CANCELLED.handler
+async def lose(given: Word) -> None:
+    """What a handler raises whose own task was cancelled by somebody else."""
+    raise asyncio.CancelledError
 
 
 @pytest.fixture
@@ -170,6 +177,10 @@ async def test_a_payload_that_cannot_be_read_is_parked_at_once(word: str) -> Non
 
 async def test_a_job_that_takes_too_long_is_cut_off(word: str) -> None:
     assert (await parked(await enqueue(SLOW, word))).error.startswith("TimeoutError")
+
+
+async def test_a_job_that_is_cancelled_within_has_failed_like_any(word: str) -> None:
+    assert (await parked(await enqueue(CANCELLED, word))).error.startswith("CancelledError")
 
 
 async def test_of_a_secret_kind_nothing_is_readable_in_the_queue_its_log_or_ours(
