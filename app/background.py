@@ -9,11 +9,12 @@ import logging
 import signal
 from collections.abc import Callable
 
+from app import secrets
 from app.adapters.mail_files import MailFiles
 from app.config import Config
 from app.mail.rendering import render
 from app.worker import Worker
-from domain import db, keys, mail
+from domain import db, mail
 
 log = logging.getLogger("maycole.background")
 
@@ -34,8 +35,7 @@ def work(config: Config, *, say: Callable[[str], None]) -> None:
 
 async def _work(config: Config, say: Callable[[str], None]) -> None:
     assert config.database_url is not None, "it was needed"
-    assert config.jwt_secret is not None, "it was needed"
-    keys.install(config.jwt_secret, config.jwt_secret_previous)
+    secrets.install(config)
     equip(config)
     await db.open_pool(config.database_url)
     worker = Worker(config.database_url)

@@ -63,7 +63,7 @@ def _serve(given: argparse.Namespace) -> None:
 
 
 def _worker(given: argparse.Namespace) -> None:
-    work(configuration.read(need=("DATABASE_URL", "JWT_SECRET")), say=_say)
+    work(configuration.read(need=("DATABASE_URL", "JWT_SECRET", "ENCRYPTION_KEY")), say=_say)
 
 
 def _jobs(given: argparse.Namespace) -> None:
@@ -186,7 +186,7 @@ is done by one of them, and those of a worker that was killed are taken by anoth
 SIGTERM lets it finish what it holds, for 10 seconds; what is left goes back to the others.
 
   DATABASE_URL        required
-  JWT_SECRET          required, the same as the servers': what waits is sealed with it (and _PREVIOUS)
+  JWT_SECRET, ENCRYPTION_KEY  required, the same as the servers' (and each _PREVIOUS)
   MAYCOLE_DATA_DIR    where mail is written, in mail/ (default .maycole in this directory)
   SENDGRID_FROM_EMAIL whom mail is from (default Maycole <no-reply@localhost>)
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from litestar import Litestar
 
+from app import secrets
 from app.background import equip
 from app.config import Config
 from app.pipeline import positions
@@ -25,7 +26,7 @@ from channels.relay import Relay
 from channels.sweeper import Sweeper
 from channels.tasks import end
 from channels.watchman import Watchman
-from domain import crypto, db, keys, streams
+from domain import db, streams
 from domain.audit_logs import service as audit_logs
 
 log = logging.getLogger("maycole.lifespan")
@@ -97,7 +98,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     """From the first connection to the last."""
     config: Config = app.state.config
     assert config.database_url is not None, "the shell checks what is needed (app/config.py)"
-    _install_keys(config)
+    secrets.install(config)
     await db.open_pool(config.database_url)
     if config.runs_jobs:
         equip(config)
@@ -116,15 +117,6 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
             streams.listeners.remove(listener)
         await process.stop()
         await db.close_pool()
-
-
-def _install_keys(config: Config) -> None:
-    assert config.jwt_secret is not None, "the shell checks what is needed (app/config.py)"
-    keys.install(config.jwt_secret, config.jwt_secret_previous)
-    given = [config.encryption_key, config.encryption_key_previous]
-    current, *previous = [crypto.parsed(key) for key in given if key is not None]
-    assert current is not None, "the shell checks that keys are keys (app/config.py)"
-    crypto.install(current, *filter(None, previous))
 
 
 def _spare_the_collector() -> None:
