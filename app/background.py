@@ -8,6 +8,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from typing import Final
 
 from app import secrets
 from app.adapters.mail_files import MailFiles
@@ -15,8 +16,12 @@ from app.config import Config
 from app.mail.rendering import render
 from app.worker import Worker
 from domain import db, mail
+from domain.auth import sweeping
 
 log = logging.getLogger("maycole.background")
+
+# Whoever declares jobs or periodic work: to be imported is what counts.
+DECLARING: Final = (mail, sweeping)
 
 
 def equip(config: Config) -> None:

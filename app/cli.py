@@ -208,7 +208,7 @@ good are parked: they are listed with how often they were tried and their last e
   DATABASE_URL        required
 """
 _KEYS = """\
-`maycole keys rotate` seals again, with ENCRYPTION_KEY, every secret at rest that the key before it had sealed.
+`maycole keys rotate` seals again, with ENCRYPTION_KEY, every secret at rest that another key had sealed.
 Servers and workers go on meanwhile. First give all of them the new key as ENCRYPTION_KEY and the old one as
 ENCRYPTION_KEY_PREVIOUS; then run this; when it says that nothing is left, the old key may go.
 
