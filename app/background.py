@@ -8,6 +8,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Final
 
 from app import secrets
@@ -15,6 +16,7 @@ from app.adapters.mail_files import MailFiles
 from app.config import Config
 from app.mail.rendering import render
 from app.worker import Worker
+from channels.announcing import announcing
 from domain import db, mail
 from domain.auth import sweeping
 
@@ -48,7 +50,8 @@ async def _work(config: Config, say: Callable[[str], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
     try:
-        say("working")
-        await worker.run()
+        async with announcing(config.redis_url) if config.redis_url else nullcontext():
+            say("working")
+            await worker.run()
     finally:
         await db.close_pool()

@@ -196,6 +196,7 @@ SIGTERM lets it finish what it holds, for 10 seconds; what is left goes back to 
 
   DATABASE_URL        required
   JWT_SECRET, ENCRYPTION_KEY  required, the same as the servers' (and each _PREVIOUS)
+  REDIS_URL           news of what jobs change is announced here at once; without it, it takes a second or two
   MAYCOLE_DATA_DIR    where mail is written, in mail/ (default .maycole in this directory)
   SENDGRID_FROM_EMAIL whom mail is from (default Maycole <no-reply@localhost>)
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
