@@ -33,12 +33,23 @@ _MARK_CHARS = 24
 _TYPE = "at+jwt"  # RFC 9068: nothing else that is signed with this key can pass for an access token
 
 
+class Shown(msgspec.Struct, frozen=True):
+    """How an API key was shown: the SHA-256 of what was sent, and from which address."""
+
+    hash: str
+    ip: str | None
+
+
 class Claims(msgspec.Struct, frozen=True):
-    """What a verified access token says: the user, the session, and when it ends (seconds since 1970)."""
+    """What a credential says: the user, the session or the key, when it ends (seconds since 1970; 0: never).
+
+    `key` is there for an API key alone. What is said is believed once domain/auth/credentials.py has looked.
+    """
 
     sub: str
     sid: str
     exp: int
+    key: Shown | None = None
 
 
 def access(user_id: str, session_id: str, at: datetime | None = None) -> str:
