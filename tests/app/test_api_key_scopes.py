@@ -14,7 +14,7 @@ from tests.app.test_access import ROUTES, Route, ask, named, things
 from tests.factories import Person, item
 from tests.keys import new_key
 
-# What each route of the access table asks of a key; to put somebody into a team takes what they will be given.
+# What each route of the access table asks of a key; to give somebody a role takes what the role may.
 READS = {scope for scope, least in LEAST.items() if least == "viewer"}
 SCOPES = {
     "GET /teams/{team}": {"team:read"},
@@ -69,7 +69,9 @@ async def with_key(team: Company, scopes: list[str], route: Route, ids: dict[str
     """The route, called with a key of the owner that has these scopes."""
     key = await new_key(team["owner"], *scopes, **fields)
     team.people["robot"] = Person(**{**vars(team["owner"]), "token": key["key"]})
-    return await ask(team, "robot", route, ids)
+    answer = await ask(team, "robot", route, ids)
+    await team["owner"].delete(f"/auth/api-keys/{key['id']}")
+    return answer
 
 
 def test_every_route_that_keys_may_use_is_in_the_table() -> None:
