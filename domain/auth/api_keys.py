@@ -157,13 +157,15 @@ async def revoke(actor: Actor, key_id: str) -> None:
         row = await _locked(key_id)
         if row is None or not (row["user_id"] == actor.user or await _manages(actor, row["team_id"])):
             raise NotFound.of("API key")
-        await db.execute(
-            """UPDATE api_keys SET status = 'revoked', previous_key = NULL, previous_until = NULL
-               WHERE id = $1""",
-            key_id,
-        )
-        key = msgspec.structs.replace(_key(row), previous_until=None)
-        await record(actor, ApiKeyRevoked(team_id=_trail(row), key=key))
+        await _revoke(actor, row)
+
+
+async def end_all(actor: Actor, user_id: str) -> None:
+    """Revoke all keys of a user whose account is closed or shut, in the transaction that is under way."""
+    for row in await db.fetch(
+        f"{_KEYS} WHERE k.user_id = $1 AND k.status = 'active' ORDER BY k.id FOR UPDATE OF k", user_id
+    ):
+        await _revoke(actor, row)
 
 
 async def used(row: asyncpg.Record) -> None:
@@ -217,6 +219,15 @@ async def _require_held(actor: Actor, team_id: str | None, scopes: Collection[st
             code="scope_above_own",
             scopes=sorted(beyond),
         )
+
+
+async def _revoke(actor: Actor, row: asyncpg.Record) -> None:
+    await db.execute(
+        "UPDATE api_keys SET status = 'revoked', previous_key = NULL, previous_until = NULL WHERE id = $1",
+        row["id"],
+    )
+    key = msgspec.structs.replace(_key(row), previous_until=None)
+    await record(actor, ApiKeyRevoked(team_id=_trail(row), key=key))
 
 
 async def _manages(actor: Actor, team_id: str | None) -> bool:

@@ -78,7 +78,7 @@ async def identify(said: Claims, nobody: Actor) -> Identity:
 
     Raises Unauthenticated `session_over`, `invalid_api_key`; Forbidden `address_not_allowed`.
     """
-    row = (await _rows([said])).get(said.sid)
+    row = await _row(said)
     if said.key is None:
         if row is None or row["user_id"] != said.sub:
             raise Unauthenticated("This session is over: sign in again.", code="session_over")
@@ -104,34 +104,46 @@ async def identities(said: Collection[Claims]) -> dict[Claims, Identity]:
     }
 
 
-# What a key acts for is a membership: who leaves a team and joins it again makes new keys.
-_SQL: Final = """
+# {which} says for which ids; $1 is the time.
+_SESSIONS: Final = """
     SELECT s.id AS credential, u.id AS user_id, u.personal_team_id, u.is_staff, u.name,
            NULL::text AS team_id, NULL::text[] AS scopes, NULL::text[] AS addresses, NULL::text AS key,
            NULL::text AS previous_key, NULL::timestamptz AS previous_until, NULL::timestamptz AS expires_at,
            NULL::timestamptz AS last_used, true AS holds
     FROM user_sessions s JOIN users u ON u.id = s.user_id
-    WHERE s.id = ANY($1) AND s.revoked_at IS NULL AND s.expires_at > $3 AND u.disabled_at IS NULL
-    UNION ALL
-    SELECT k.id, u.id, u.personal_team_id, u.is_staff, u.name,
+    WHERE s.id {which} AND s.revoked_at IS NULL AND s.expires_at > $1 AND u.disabled_at IS NULL"""
+# What a team's key acts for is a membership: who leaves a team and joins it again makes new keys.
+_KEYS: Final = """
+    SELECT k.id AS credential, u.id AS user_id, u.personal_team_id, u.is_staff, u.name,
            k.team_id, k.scopes, k.addresses, k.key,
            k.previous_key, k.previous_until, k.expires_at,
            k.last_used,
-           k.status = 'active' AND (k.expires_at IS NULL OR k.expires_at > $3) AND u.disabled_at IS NULL
+           k.status = 'active' AND (k.expires_at IS NULL OR k.expires_at > $1) AND u.disabled_at IS NULL
              AND (k.team_id IS NULL OR EXISTS (
                  SELECT FROM team_members m JOIN teams t ON t.id = m.team_id
                  WHERE m.team_id = k.team_id AND m.user_id = k.user_id
-                   AND m.joined_at <= k.created_at AND t.deleted_at IS NULL))
+                   AND m.joined_at <= k.created_at AND t.deleted_at IS NULL)) AS holds
     FROM api_keys k JOIN users u ON u.id = k.user_id
-    WHERE k.id = ANY($2)
-"""
+    WHERE k.id {which}"""
+_BOTH: Final = f"{_SESSIONS.format(which='= ANY($2)')} UNION ALL {_KEYS.format(which='= ANY($3)')}"
+
+
+async def _row(said: Claims) -> asyncpg.Record | None:
+    """A session that holds, or a key whether or not it does."""
+    sql = _SESSIONS if said.key is None else _KEYS
+    return await db.fetchrow(sql.format(which="= $2"), now(), said.sid)
 
 
 async def _rows(said: Collection[Claims]) -> dict[str, asyncpg.Record]:
-    """Sessions that hold, and keys whether or not they do, by their ids."""
+    """The same for many, by their ids."""
     session_ids = [one.sid for one in said if one.key is None]
     key_ids = [one.sid for one in said if one.key is not None]
-    rows = await db.fetch(_SQL, session_ids, key_ids, now())
+    if session_ids and key_ids:
+        rows = await db.fetch(_BOTH, now(), session_ids, key_ids)
+    else:
+        # Postgres keeps no plan for both, and planning is the most of it: measured, 0.4 of 0.6 ms.
+        sql = _KEYS if key_ids else _SESSIONS
+        rows = await db.fetch(sql.format(which="= ANY($2)"), now(), session_ids or key_ids)
     return {row["credential"]: row for row in rows}
 
 

@@ -199,10 +199,7 @@ async def change_account(actor: Actor, patch: UserPatch, *, if_version: int | No
 
 
 async def teammate(actor: Actor, user_id: str) -> PublicUser:
-    """The public face of someone who shares a team with the caller. Raises NotFound for anyone else.
-
-    An API key of one team knows those who are in that team.
-    """
+    """The public face of someone who shares a team (that a key reaches) with the caller. Raises NotFound."""
     policy.require_scope(actor, "team:read")
     shared = await db.fetchval(
         """SELECT EXISTS (

@@ -13,6 +13,7 @@ from channels.live import Live
 from channels.watchman import Watchman
 from domain import channels, db
 from domain.clock import now
+from tests.app.company import problem
 from tests.factories import Api, Person, item
 from tests.keys import forged, new_key
 from tests.listener import Listeners
@@ -151,6 +152,24 @@ async def _rotated(ann: Person, bob: Person, team: str, key: dict[str, Any]) -> 
 
 async def _moved(ann: Person, bob: Person, team: str, key: dict[str, Any]) -> Any:
     return await bob.patch(f"/auth/api-keys/{key['id']}", {"addresses": ["10.0.0.0/8"]})
+
+
+@pytest.mark.parametrize("shut", ["disabled", "closed"])
+async def test_an_account_that_is_shut_takes_its_keys_and_their_sockets_for_good(
+    api: Api, url: str, listeners: Listeners, shut: str
+) -> None:
+    ann, sam = await api.person("Ann"), await api.person("Sam")
+    key = await new_key(ann, "inventory:read")
+    program = await listeners(url, key["key"])
+    await db.execute("UPDATE users SET is_staff = true WHERE id = $1", sam.id)
+    if shut == "closed":
+        assert (await ann.delete("/users/me")).status_code == 204
+    else:
+        assert (await sam.patch(f"/users/{ann.id}", {"disabled": True})).status_code == 200
+    await program.until(lambda: ("disconnected", 3500) in program.said)
+    if shut == "disabled":
+        await sam.patch(f"/users/{ann.id}", {"disabled": False})
+    problem(await api.call("GET", "/users/me", token=key["key"]), 401, "invalid_api_key")
 
 
 @pytest.mark.parametrize("end", [_revoked, _revoked_by_admin, _removed, _rotated, _moved])
