@@ -56,7 +56,7 @@ class Gate:
         if not token:
             raise HangUp(3501)
         try:
-            client = via["client"]
+            client = via.get("client")  # ASGI may leave it out
             return await credentials.introduced(token, Actor(ip=client[0] if client else None))
         except Forbidden as elsewhere:
             raise Refused(103) from elsewhere
