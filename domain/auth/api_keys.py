@@ -245,10 +245,13 @@ async def _own(actor: Actor, key_id: str) -> asyncpg.Record:
 
 async def _managed(actor: Actor, key_id: str) -> asyncpg.Record:
     """The same, if the caller may still manage what it is for."""
-    row = await _own(actor, key_id)
-    if row["team_id"] is not None:
-        await policy.require(actor, row["team_id"], "api_keys:manage", of="API key")
-    return row
+    # The membership is held before the key, as where an account is closed; a key's team never changes.
+    team_id = await db.fetchval(
+        "SELECT team_id FROM api_keys WHERE id = $1 AND user_id = $2", key_id, actor.user
+    )
+    if team_id is not None:
+        await policy.require(actor, team_id, "api_keys:manage", of="API key")
+    return await _own(actor, key_id)
 
 
 async def _locked(key_id: str) -> asyncpg.Record | None:
