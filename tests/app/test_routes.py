@@ -37,6 +37,11 @@ POST   /api/inventory/{item_id}/adjust
 GET    /api/inventory/{item_id}/movements
 GET    /api/auth/sessions
 DELETE /api/auth/sessions/{session_id}
+GET    /api/auth/api-keys
+POST   /api/auth/api-keys
+PATCH  /api/auth/api-keys/{key_id}
+DELETE /api/auth/api-keys/{key_id}
+POST   /api/auth/api-keys/{key_id}/rotate
 GET    /api/audit-logs
 GET    /api/health
 GET    /api/health/live
