@@ -11,6 +11,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
+from app import config_oauth
+from app.config_oauth import Provider
 from domain import crypto, keys
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
@@ -37,6 +39,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8000
     public_url: str | None = None
     allowed_origins: tuple[str, ...] = ()
+    oauth: tuple[Provider, ...] = ()
     log_level: str = "INFO"
     data_dir: Path = Path(".maycole")
 
@@ -76,6 +79,8 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         for origin in origins
         if not _is_origin(origin)
     ]
+    oauth, wrong_oauth = config_oauth.read(env)
+    wrong += wrong_oauth
     if wrong:
         raise ConfigError("\n".join(wrong))
     return Config(
@@ -89,6 +94,7 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         port=int(port),
         public_url=env.get("PUBLIC_URL"),
         allowed_origins=origins,
+        oauth=oauth,
         log_level=level,
         data_dir=Path(env.get("MAYCOLE_DATA_DIR", ".maycole")),
     )

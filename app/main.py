@@ -14,10 +14,12 @@ from litestar.datastructures import State
 from litestar.di import Provide
 
 from app import config as configuration
+from app.adapters.oauth import Providers
 from app.api import docs
 from app.api.audit_logs import AuditLogsController
 from app.api.auth import AuthController
 from app.api.inventory import InventoryController
+from app.api.oauth import OauthController
 from app.api.system import SystemController
 from app.api.teams import TeamsController
 from app.api.users import UsersController
@@ -52,6 +54,7 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
     app = Litestar(
         route_handlers=[
             AuthController,
+            OauthController,
             UsersController,
             TeamsController,
             InventoryController,
@@ -80,7 +83,13 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
         ),
         openapi_config=docs.openapi(),
         lifespan=[lifespan],
-        state=State({"config": config, "gate": gate or Gate()}),
+        state=State(
+            {
+                "config": config,
+                "gate": gate or Gate(),
+                "oauth": Providers(config.oauth, config.public_url, config.allowed_origins),
+            }
+        ),
         logging_config=None,
     )
     app.asgi_handler = at_the_door(app.asgi_handler, websocket)

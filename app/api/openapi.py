@@ -20,7 +20,10 @@ Json = dict[str, Any]
 
 SECURED: Final[list[Json]] = [{"bearer": []}]
 PATH_PARAMETERS: Final = {
+    "identity_id": "the id of the linked account",
     "item_id": "the item's id",
+    "provider": "`google`, `github`, or the name of an OpenID issuer that is configured",
+    "session_id": "the session's id",
     "team_id": "the team's id",
     "user_id": "the user's id; `me` is yourself",
 }
@@ -109,7 +112,7 @@ def _operation(draft: Json, handler: HTTPRouteHandler, schema: dict[Any, Json]) 
 def _responses(draft: Json, handler: HTTPRouteHandler, schema: dict[Any, Json]) -> Json:
     answer = _answer(handler)
     taken = handler.parsed_fn_signature.parameters
-    [status] = [code for code in draft["responses"] if code.startswith("2")]
+    [status] = [code for code in draft["responses"] if code[0] in "23"]
     headers = ["X-Request-Id"]
     if _has_version(answer):
         headers.append("ETag")

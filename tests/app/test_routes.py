@@ -37,6 +37,12 @@ POST   /api/inventory/{item_id}/adjust
 GET    /api/inventory/{item_id}/movements
 GET    /api/auth/sessions
 DELETE /api/auth/sessions/{session_id}
+GET    /api/auth/oauth/{provider}/start
+GET    /api/auth/oauth/{provider}/callback
+POST   /api/auth/oauth/{provider}/link
+POST   /api/auth/oauth/exchange
+GET    /api/auth/identities
+DELETE /api/auth/identities/{identity_id}
 GET    /api/audit-logs
 GET    /api/health
 GET    /api/health/live
