@@ -38,6 +38,9 @@ class Http:
 
     def __init__(self) -> None:
         self._transport: _Bounded | None = None
+        # Their DEBUG lines hold headers, and an INFO line for every call is nobody's wish.
+        for name in ("httpx2", "httpcore2"):
+            logging.getLogger(name).setLevel(logging.WARNING)
 
     async def close(self) -> None:
         if self._transport is not None:

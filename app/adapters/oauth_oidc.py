@@ -86,8 +86,8 @@ class Oidc:
             provider=self.name,
             subject=said["sub"],
             email=text(said.get("email")),
-            # Some say it as text.
-            email_verified=said.get("email_verified") in (True, "true"),
+            # Some say it as text; 1 is neither.
+            email_verified=said.get("email_verified") is True or said.get("email_verified") == "true",
             name=text(said.get("name")),
             tokens=kept(given),
         )

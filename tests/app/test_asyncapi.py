@@ -13,7 +13,10 @@ from jsonschema import Draft7Validator, FormatChecker
 
 from app.api.asyncapi import COMMANDS
 from channels import protocol
-from domain import channels
+from domain import channels, db
+from domain.actor import Actor
+from domain.auth import oauth
+from domain.auth.oauth_model import Flow, Profile
 from tests.app.test_docs import inside
 from tests.architecture import sources
 from tests.factories import PASSWORD, Api, Person, item
@@ -92,7 +95,9 @@ async def test_every_event_of_the_domain_is_there_and_every_type_there_is_one_of
     row = document["components"]["messages"]["audit_logs.recorded"]["payload"]["allOf"][1]
     actions = row["properties"]["data"]["allOf"][1]["properties"]["action"]["enum"]
     assert set(actions) == set(declared), "all of them are kept in the trail"
-    assert set(declared) - told == {"auth.login_failed"}, "in the trail, not on a screen"
+    assert set(declared) - told == {"auth.login_failed", "auth.oauth_refused"}, (
+        "in the trail, not on a screen"
+    )
     assert told <= set(declared)
 
 
@@ -131,6 +136,17 @@ async def everything_happens(api: Api, ann: Person, bob: Person, team: str) -> N
     assert [answer.status_code for answer in statuses] == [201, 200, 200, 200, 401, 204, 204, 200, 200, 204]
 
 
+async def a_provider_is_linked_and_unlinked(person: Person) -> None:
+    """As when the browser has come back; what lies between is of no interest here (tests/app/oauth)."""
+    await db.execute("UPDATE users SET email_verified_at = now() WHERE id = $1", person.id)
+    flow = Flow(verifier="", nonce="", return_to=None, user_id=person.id, session_id=person.session_id)
+    subject = Profile(
+        provider="google", subject=person.id, email=None, email_verified=False, name=None, tokens={}
+    )
+    linked = await oauth.link(Actor(), flow, subject)
+    assert (await person.delete(f"/auth/identities/{linked.id}")).status_code == 204
+
+
 async def test_what_is_heard_fits_what_the_document_says(
     api: Api, url: str, listeners: Listeners, document: Json
 ) -> None:
@@ -143,11 +159,13 @@ async def test_what_is_heard_fits_what_the_document_says(
         await anns.follow(f"{kind}:{team}")
     await anns.until(lambda: ("joined", channels.team(team), False) in anns.said)
     await everything_happens(api, ann, bob, team)
+    await a_provider_is_linked_and_unlinked(bob)
     await ann.put(f"/teams/{team}/members/{cid.id}", {"role": "admin"})
     await anns.until(lambda: "teams.changed" in anns.types(channels.team(team)))
     await anns.until(lambda: "inventory.deleted" in anns.types(channels.inventory(team)))
     await anns.until(lambda: len(anns.seen[channels.audit(team)]) >= 8)
     await bobs.until(lambda: "auth.session_revoked" in bobs.types(channels.user(bob.id)))
+    await bobs.until(lambda: "auth.identity_unlinked" in bobs.types(channels.user(bob.id)))
 
     live = [
         (channel, entry)
