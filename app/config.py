@@ -14,6 +14,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
+from app import config_oauth
+from app.config_oauth import Provider
 from domain import crypto, keys
 
 MAIL_FROM = "Maycole <no-reply@localhost>"
@@ -42,6 +44,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8000
     public_url: str | None = None
     allowed_origins: tuple[str, ...] = ()
+    oauth: tuple[Provider, ...] = ()
     log_level: str = "INFO"
     data_dir: Path = Path(".maycole")
     mail_from: str = MAIL_FROM
@@ -83,6 +86,8 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         for origin in origins
         if not _is_origin(origin)
     ]
+    oauth, wrong_oauth = config_oauth.read(env)
+    wrong += wrong_oauth
     mail_from = env.get("SENDGRID_FROM_EMAIL", MAIL_FROM)
     if not _is_sender(mail_from):
         wrong.append(f"SENDGRID_FROM_EMAIL is {mail_from!r}: use name@example.org or Name <name@example.org>")
@@ -99,6 +104,7 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         port=int(port),
         public_url=env.get("PUBLIC_URL"),
         allowed_origins=origins,
+        oauth=oauth,
         log_level=level,
         data_dir=Path(env.get("MAYCOLE_DATA_DIR", ".maycole")),
         mail_from=mail_from,

@@ -116,6 +116,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
         for listener in heard:
             streams.listeners.remove(listener)
         await process.stop()
+        await app.state.oauth.close()
         await db.close_pool()
 
 

@@ -14,11 +14,13 @@ from litestar.datastructures import State
 from litestar.di import Provide
 
 from app import config as configuration
+from app.adapters.oauth import Providers
 from app.api import docs
 from app.api.api_keys import ApiKeysController
 from app.api.audit_logs import AuditLogsController
 from app.api.auth import AuthController
 from app.api.inventory import InventoryController
+from app.api.oauth import OauthController
 from app.api.system import SystemController
 from app.api.teams import TeamsController
 from app.api.users import UsersController
@@ -54,6 +56,7 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
         route_handlers=[
             AuthController,
             ApiKeysController,
+            OauthController,
             UsersController,
             TeamsController,
             InventoryController,
@@ -82,7 +85,13 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
         ),
         openapi_config=docs.openapi(),
         lifespan=[lifespan],
-        state=State({"config": config, "gate": gate or Gate()}),
+        state=State(
+            {
+                "config": config,
+                "gate": gate or Gate(),
+                "oauth": Providers(config.oauth, config.public_url, config.allowed_origins),
+            }
+        ),
         logging_config=None,
     )
     app.asgi_handler = at_the_door(app.asgi_handler, websocket)

@@ -6,6 +6,7 @@ Rules   whoever signs in, by whatever way, passes `signed_in` here; what a sessi
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from domain import db, ids
 from domain.actor import Actor
@@ -20,14 +21,35 @@ from domain.users import service as users
 async def register(actor: Actor, new: Registration) -> SignedIn:
     """A new account with its personal team, signed in. Raises Conflict `email_taken`."""
     password_hash = await passwords.hashed(new.password)
+    return await open_account(actor, email=new.email, name=new.name, password_hash=password_hash, amr=["pwd"])
+
+
+async def open_account(
+    actor: Actor,
+    *,
+    email: str,
+    name: str,
+    amr: Sequence[str],
+    password_hash: str | None = None,
+    email_verified_at: datetime | None = None,
+) -> SignedIn:
+    """A new account with its personal team, signed in; every way to make one ends here.
+
+    Raises Conflict `email_taken`.
+    """
     user_id, team_id, session_id = ids.new("user"), ids.new("team"), ids.new("sess")
     actor = actor.acting_as(user_id, session_id=session_id, personal_team_id=team_id)
     async with db.transaction():
         user = await users.create(
-            user_id, email=new.email, name=new.name, password_hash=password_hash, personal_team_id=team_id
+            user_id,
+            email=email,
+            name=name,
+            password_hash=password_hash,
+            personal_team_id=team_id,
+            email_verified_at=email_verified_at,
         )
-        await teams.create_personal(actor, team_id, name=new.name)
-        answer = await sessions.start(actor, user, amr=["pwd"])
+        await teams.create_personal(actor, team_id, name=name)
+        answer = await sessions.start(actor, user, amr=amr)
         await record(actor, Registered(team_id=team_id, user_id=user.id, session_id=session_id, user=user))
     return answer
 

@@ -68,8 +68,8 @@ class Profile(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """What somebody says of themselves, and how they like things."""
 
     user_id: str
-    bio: str
-    avatar_url: str | None
+    bio: Annotated[str, Meta(description="what they say of themselves")]
+    avatar_url: Annotated[str | None, Meta(description="where a picture of them is")]
     preferences: Annotated[dict[str, Any], Meta(description="what clients keep for their user")]
     version: int
     updated_at: datetime
@@ -78,9 +78,9 @@ class Profile(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 class NewProfile(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
     """A profile as it is to be, as a whole."""
 
-    bio: Annotated[str, Meta(max_length=2000)] = ""
+    bio: Annotated[str, Meta(max_length=2000, description="what you say of yourself")] = ""
     avatar_url: AvatarUrl | None = None
-    preferences: dict[str, Any] = {}
+    preferences: Annotated[dict[str, Any], Meta(description="what clients keep for you")] = {}
 
 
 class UserNews(msgspec.Struct, frozen=True, rename="camel"):
@@ -113,7 +113,7 @@ class UserChanged(Event, frozen=True, kw_only=True):
 class ProfileNews(msgspec.Struct, frozen=True, rename="camel"):
     """A profile as it is now."""
 
-    profile: Profile
+    profile: Annotated[Profile, Meta(description="as it is now")]
 
 
 class ProfileChanged(Event, frozen=True, kw_only=True):
