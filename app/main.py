@@ -16,6 +16,7 @@ from litestar.di import Provide
 from app import config as configuration
 from app.adapters.oauth import Providers
 from app.api import docs
+from app.api.api_keys import ApiKeysController
 from app.api.audit_logs import AuditLogsController
 from app.api.auth import AuthController
 from app.api.inventory import InventoryController
@@ -55,6 +56,7 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
         route_handlers=[
             AuthController,
             OauthController,
+            ApiKeysController,
             UsersController,
             TeamsController,
             InventoryController,

@@ -14,7 +14,7 @@ import msgspec
 from domain import crypto, db, ids, pages
 from domain.actor import Actor
 from domain.auth import service as auth
-from domain.auth import sessions, ways_in
+from domain.auth import ways_in
 from domain.auth.model import LoginFailed, SignedIn
 from domain.auth.oauth_model import (
     Flow,
@@ -79,12 +79,17 @@ async def link(actor: Actor, flow: Flow, profile: Profile) -> OauthIdentity:
     Raises Unauthenticated, Forbidden as `may_link`, Conflict `identity_taken`, `too_many_identities`.
     """
     assert flow.session_id is not None, "whoever links is signed in"
-    known = (await sessions.identities([flow.session_id])).get(flow.session_id)
-    if known is None or known.user_id != flow.user_id:
-        raise Unauthenticated("This session is over: sign in again.", code="session_over")
-    actor = actor.acting_as(
-        known.user_id, session_id=known.session_id, personal_team_id=known.personal_team_id
+    team_id = await db.fetchval(
+        """SELECT u.personal_team_id FROM user_sessions s JOIN users u ON u.id = s.user_id
+           WHERE s.id = $1 AND s.user_id = $2 AND s.revoked_at IS NULL AND s.expires_at > $3
+             AND u.disabled_at IS NULL""",
+        flow.session_id,
+        flow.user_id,
+        now(),
     )
+    if team_id is None or flow.user_id is None:
+        raise Unauthenticated("This session is over: sign in again.", code="session_over")
+    actor = actor.acting_as(flow.user_id, session_id=flow.session_id, personal_team_id=team_id)
     async with db.transaction():
         outcome = await _link(actor, profile)
     if isinstance(outcome, DomainError):

@@ -43,6 +43,11 @@ POST   /api/auth/oauth/{provider}/link
 POST   /api/auth/oauth/exchange
 GET    /api/auth/identities
 DELETE /api/auth/identities/{identity_id}
+GET    /api/auth/api-keys
+POST   /api/auth/api-keys
+PATCH  /api/auth/api-keys/{key_id}
+DELETE /api/auth/api-keys/{key_id}
+POST   /api/auth/api-keys/{key_id}/rotate
 GET    /api/audit-logs
 GET    /api/health
 GET    /api/health/live
