@@ -43,6 +43,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str | None = None
     allowed_origins: tuple[str, ...] = ()
     log_level: str = "INFO"
+    passwords_online_check: bool = False
+    passwords_online_base: str | None = None
     data_dir: Path = Path(".maycole")
     mail_from: str = MAIL_FROM
     runs_jobs: bool = False
@@ -86,6 +88,9 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
     mail_from = env.get("SENDGRID_FROM_EMAIL", MAIL_FROM)
     if not _is_sender(mail_from):
         wrong.append(f"SENDGRID_FROM_EMAIL is {mail_from!r}: use name@example.org or Name <name@example.org>")
+    online = env.get("PASSWORDS_ONLINE_CHECK", "off")
+    if online not in ("on", "off"):
+        wrong.append(f"PASSWORDS_ONLINE_CHECK is {online!r}: use on or off")
     if wrong:
         raise ConfigError("\n".join(wrong))
     return Config(
@@ -100,6 +105,8 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         public_url=env.get("PUBLIC_URL"),
         allowed_origins=origins,
         log_level=level,
+        passwords_online_check=online == "on",
+        passwords_online_base=env.get("PASSWORDS_ONLINE_BASE"),
         data_dir=Path(env.get("MAYCOLE_DATA_DIR", ".maycole")),
         mail_from=mail_from,
     )
@@ -128,6 +135,7 @@ _SCHEMES = {
     "DATABASE_URL": ("postgresql", "postgres"),
     "REDIS_URL": ("redis", "rediss", "unix"),
     "PUBLIC_URL": ("http", "https"),
+    "PASSWORDS_ONLINE_BASE": ("http", "https"),
 }
 
 
