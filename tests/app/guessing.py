@@ -48,14 +48,17 @@ def hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 @contextlib.asynccontextmanager
 async def statements() -> AsyncIterator[list[str]]:
-    """Every statement that this process sends to Postgres in this block for a request, BEGIN and COMMIT among them."""
+    """Every statement that signing in sends to Postgres in this block, BEGIN and COMMIT among them."""
     seen: list[str] = []
+    signing_in: set[asyncio.Task[Any] | None] = set()
 
     def heard(query: Any) -> None:
         task = asyncio.current_task()
-        supervised = task is not None and task.get_name().startswith("the ")
-        of_asyncpg = "typeinfo_tree" in query.query or "'jit'" in query.query  # once for each connection
-        if not supervised and not of_asyncpg:
+        if query.query.startswith("SELECT lower"):
+            signing_in.add(task)
+        # asyncpg asks for itself, once for each connection; other tasks do at any time.
+        of_asyncpg = "typeinfo_tree" in query.query or "'jit'" in query.query
+        if task in signing_in and not of_asyncpg:
             seen.append(query.query)
 
     pool = db.engine.pool
