@@ -1,6 +1,5 @@
 """Guessing at passwords, from addresses of one's own, and what it costs the server."""
 
-import asyncio
 import contextlib
 import itertools
 import secrets
@@ -17,6 +16,8 @@ from domain.auth import passwords
 from domain.clock import now
 from tests.factories import Api
 
+# What is asked at any time: by asyncpg, once for each connection; by the watchman; by the relay.
+OF_OTHERS = ("typeinfo_tree", "'jit'", "s.id = ANY($1)", "SELECT channel, epoch, top")
 _places = itertools.count(secrets.randbelow(2**20))
 
 
@@ -50,15 +51,9 @@ def hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 async def statements() -> AsyncIterator[list[str]]:
     """Every statement that signing in sends to Postgres in this block, BEGIN and COMMIT among them."""
     seen: list[str] = []
-    signing_in: set[asyncio.Task[Any] | None] = set()
 
     def heard(query: Any) -> None:
-        task = asyncio.current_task()
-        if query.query.startswith("SELECT lower"):
-            signing_in.add(task)
-        # asyncpg asks for itself, once for each connection; other tasks do at any time.
-        of_asyncpg = "typeinfo_tree" in query.query or "'jit'" in query.query
-        if task in signing_in and not of_asyncpg:
+        if not any(text in query.query for text in OF_OTHERS):
             seen.append(query.query)
 
     pool = db.engine.pool
