@@ -43,8 +43,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str | None = None
     allowed_origins: tuple[str, ...] = ()
     log_level: str = "INFO"
-    passwords_online_check: bool = False
-    passwords_online_base: str | None = None
+    breaches_asked: bool = False
+    breaches_base: str | None = None
     data_dir: Path = Path(".maycole")
     mail_from: str = MAIL_FROM
     runs_jobs: bool = False
@@ -105,8 +105,8 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         public_url=env.get("PUBLIC_URL"),
         allowed_origins=origins,
         log_level=level,
-        passwords_online_check=online == "on",
-        passwords_online_base=env.get("PASSWORDS_ONLINE_BASE"),
+        breaches_asked=online == "on",
+        breaches_base=env.get("PASSWORDS_ONLINE_BASE"),
         data_dir=Path(env.get("MAYCOLE_DATA_DIR", ".maycole")),
         mail_from=mail_from,
     )

@@ -107,7 +107,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     process = Process(config, app)
     app.state.process = process
     app.state.live = process.live
-    pwned = Pwned(config.passwords_online_base or BASE) if config.passwords_online_check else None
+    pwned = Pwned(config.breaches_base or BASE) if config.breaches_asked else None
     passwords.ask_also(pwned.knows if pwned else None)
     heard = [process.relay.announce, positions.collect]
     streams.listeners.extend(heard)

@@ -129,7 +129,7 @@ async def test_it_cannot_be_told_whether_there_is_an_account(
     for kind in KINDS:
         email = await _address(api, kind)
         told = []
-        async with elsewhere(url) as there, statements() as asked:
+        async with elsewhere(url) as there, statements(monkeypatch) as asked:
             for _ in range(ACCOUNT.free + 3):
                 asked.clear()
                 with hashes(monkeypatch) as hashed:
