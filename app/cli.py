@@ -187,6 +187,7 @@ Background jobs are done by `maycole worker`, of which at least one has to run.
   ENCRYPTION_KEY_PREVIOUS  the key before, until `maycole keys rotate` has run
   HOST, PORT          where to serve (default 127.0.0.1:8000)
   ALLOWED_ORIGINS     comma separated, exact: https://app.example,https://admin.example
+  PASSWORDS_ONLINE_CHECK  on: ask Have I Been Pwned about new passwords (default off)
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
 """
 _WORKER = """\

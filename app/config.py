@@ -46,6 +46,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     allowed_origins: tuple[str, ...] = ()
     oauth: tuple[Provider, ...] = ()
     log_level: str = "INFO"
+    breaches_asked: bool = False
+    breaches_base: str | None = None
     data_dir: Path = Path(".maycole")
     mail_from: str = MAIL_FROM
     runs_jobs: bool = False
@@ -91,6 +93,9 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
     mail_from = env.get("SENDGRID_FROM_EMAIL", MAIL_FROM)
     if not _is_sender(mail_from):
         wrong.append(f"SENDGRID_FROM_EMAIL is {mail_from!r}: use name@example.org or Name <name@example.org>")
+    online = env.get("PASSWORDS_ONLINE_CHECK", "off")
+    if online not in ("on", "off"):
+        wrong.append(f"PASSWORDS_ONLINE_CHECK is {online!r}: use on or off")
     if wrong:
         raise ConfigError("\n".join(wrong))
     return Config(
@@ -106,6 +111,8 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         allowed_origins=origins,
         oauth=oauth,
         log_level=level,
+        breaches_asked=online == "on",
+        breaches_base=env.get("PASSWORDS_ONLINE_BASE"),
         data_dir=Path(env.get("MAYCOLE_DATA_DIR", ".maycole")),
         mail_from=mail_from,
     )
@@ -134,6 +141,7 @@ _SCHEMES = {
     "DATABASE_URL": ("postgresql", "postgres"),
     "REDIS_URL": ("redis", "rediss", "unix"),
     "PUBLIC_URL": ("http", "https"),
+    "PASSWORDS_ONLINE_BASE": ("http", "https"),
 }
 
 

@@ -51,7 +51,9 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
     config = config or configuration.read(need=NEEDED)
     logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # Its INFO lines hold websocket URLs with their query, which may be somebody's secret.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    # What is asked of others holds as much: the beginning of a password's hash, a code, a key.
+    for named in ("uvicorn.error", "httpx2", "httpcore2"):
+        logging.getLogger(named).setLevel(logging.WARNING)
     app = Litestar(
         route_handlers=[
             AuthController,

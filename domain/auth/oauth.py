@@ -252,7 +252,10 @@ async def _account(email: str | None) -> _Account | None:
 
 
 async def _disabled(actor: Actor, account: _Account) -> DomainError:
-    await record(actor, LoginFailed(team_id=account.personal_team_id, user_id=account.id))
+    await record(
+        actor,
+        LoginFailed(team_id=account.personal_team_id, user_id=account.id, reason="disabled", attempts=1),
+    )
     return Unauthenticated("Signing in with this provider did not work.", code="oauth_failed")
 
 

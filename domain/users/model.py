@@ -1,7 +1,7 @@
 """Nouns of the users slice."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -22,6 +22,11 @@ AvatarUrl = Annotated[
     str, Meta(max_length=2000, pattern=r"^https?://[^\s<>\"]+(?!\n)$", description="where a picture is")
 ]
 Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\S", description="what people are called")]
+
+
+# Whoever an attempt to sign in as nobody is about, and the trail that keeps it: no account, and no team.
+UNKNOWN_USER: Final = "user_00000000000000000000000000"
+UNKNOWN_TEAM: Final = "team_00000000000000000000000000"
 
 
 class User(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

@@ -154,6 +154,13 @@ async def credentials(email: str) -> Credentials | None:
     return db.as_struct(Credentials, row) if row else None
 
 
+async def rehashed(user_id: str, *, old: str, new: str) -> None:
+    """Keep another hash of the same password, unless the password was changed in the meantime."""
+    await db.execute(
+        "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2", user_id, old, new
+    )
+
+
 async def public(user_id: str) -> PublicUser:
     """The public face of an account.
 
