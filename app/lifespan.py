@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from litestar import Litestar
 
-from app.config import Config
+from app.config import Config, relying_party
 from app.pipeline import positions
 from channels.emulation import Emulation
 from channels.gate import Gate
@@ -25,6 +25,7 @@ from channels.tasks import end
 from channels.watchman import Watchman
 from domain import crypto, db, keys, streams
 from domain.audit_logs import service as audit_logs
+from domain.auth import ceremony
 
 log = logging.getLogger("maycole.lifespan")
 
@@ -111,6 +112,7 @@ def _install_keys(config: Config) -> None:
     current, *previous = [crypto.parsed(key) for key in given if key is not None]
     assert current is not None, "the shell checks that keys are keys (app/config.py)"
     crypto.install(current, *filter(None, previous))
+    ceremony.install(*relying_party(config))
 
 
 def _spare_the_collector() -> None:

@@ -18,6 +18,8 @@ from app.api import docs
 from app.api.audit_logs import AuditLogsController
 from app.api.auth import AuthController
 from app.api.inventory import InventoryController
+from app.api.mfa import MfaController
+from app.api.passkeys import PasskeysController
 from app.api.system import SystemController
 from app.api.teams import TeamsController
 from app.api.users import UsersController
@@ -52,6 +54,8 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
     app = Litestar(
         route_handlers=[
             AuthController,
+            MfaController,
+            PasskeysController,
             UsersController,
             TeamsController,
             InventoryController,

@@ -6,10 +6,13 @@ Rules   whoever signs in, by whatever way, passes `signed_in` here; what a sessi
 """
 
 from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec import UNSET
 
 from domain import db, ids
 from domain.actor import Actor
-from domain.auth import passwords, sessions
+from domain.auth import mfa, passwords, sessions
 from domain.auth.model import LoggedIn, Login, LoginFailed, Registered, Registration, SignedIn
 from domain.errors import Unauthenticated
 from domain.record import record
@@ -35,7 +38,8 @@ async def register(actor: Actor, new: Registration) -> SignedIn:
 async def login(actor: Actor, given: Login) -> SignedIn:
     """A new session.
 
-    Raises Unauthenticated `wrong_credentials`, in the same words and time for an unknown address.
+    Raises Unauthenticated `wrong_credentials`, in the same words and time for an unknown address; what
+    `signed_in` raises only once the password was right.
     """
     known = await users.credentials(given.email)
     right = await passwords.matches(known.password_hash if known else None, given.password)
@@ -44,13 +48,30 @@ async def login(actor: Actor, given: Login) -> SignedIn:
             async with db.transaction():
                 await record(actor, LoginFailed(team_id=known.personal_team_id, user_id=known.id))
         raise Unauthenticated("The e-mail address or the password is wrong.", code="wrong_credentials")
-    return await signed_in(actor, known.id, known.personal_team_id, amr=["pwd"])
+    code = None if given.totp is UNSET else given.totp
+    return await signed_in(actor, known.id, known.personal_team_id, amr=["pwd"], code=code)
 
 
-async def signed_in(actor: Actor, user_id: str, personal_team_id: str, *, amr: Sequence[str]) -> SignedIn:
-    """A new session for a user who has shown who they are, in these ways; every way in ends here."""
+async def signed_in(
+    actor: Actor,
+    user_id: str,
+    personal_team_id: str,
+    *,
+    amr: Sequence[str],
+    code: str | None = None,
+    second_factor_at: datetime | None = None,
+) -> SignedIn:
+    """A new session for a user who has shown who they are, in these ways; every way in ends here.
+
+    Unless that was two factors already (`second_factor_at`), whoever has a second one is asked for it, or has
+    given it (`code`). Outside of any transaction. Raises what mfa.gate does.
+    """
+    ways = list(amr)
+    if second_factor_at is None:
+        ways, second_factor_at = await mfa.gate(actor, user_id, personal_team_id, amr=amr, code=code)
     actor = actor.acting_as(user_id, session_id=ids.new("sess"), personal_team_id=personal_team_id)
     async with db.transaction():
-        answer = await sessions.start(actor, await users.me(actor), amr=amr)
+        user = await users.me(actor)
+        answer = await sessions.start(actor, user, amr=ways, second_factor_at=second_factor_at)
         await record(actor, LoggedIn(team_id=personal_team_id, user_id=user_id, session_id=answer.session_id))
     return answer
