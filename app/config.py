@@ -146,9 +146,8 @@ def _split(url: str) -> SplitResult:
 def _origin(url: str) -> str:
     """The origin of a URL, as browsers write it: without the port that its scheme has anyway."""
     parts = _split(url)
-    usual = {"http": 80, "https": 443}.get(parts.scheme)
-    port = "" if parts.port in (None, usual) else f":{parts.port}"
-    return f"{parts.scheme}://{parts.hostname}{port}"
+    usual = {"http": ":80", "https": ":443"}.get(parts.scheme, "")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower().removesuffix(usual)}"
 
 
 def _is_origin(text: str) -> bool:

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from domain import channels
 from domain.auth.model import GivenCode, Mode
-from domain.auth.passkeys_model import Assertion
+from domain.auth.passkeys_model import Assertion, MfaToken
 from domain.events import Event, Resource
 
 Factor = Literal["totp", "recovery_code", "passkey"]
@@ -52,9 +52,7 @@ class SecondFactors(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 class SecondStep(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
     """The second step of signing in: a code, or a passkey."""
 
-    mfa_token: Annotated[
-        str, Meta(min_length=1, max_length=200, description="from the answer `second_factor_required`")
-    ]
+    mfa_token: MfaToken
     code: GivenCode | UnsetType = UNSET
     credential: Assertion | UnsetType = UNSET
     mode: Mode = "token"

@@ -61,19 +61,20 @@ async def add(actor: Actor, given: NewPasskey) -> Passkey:
     Raises Invalid `invalid_passkey`, Conflict `passkey_exists` or `too_many_passkeys`.
     """
     credential = given.credential
+    try:
+        # A commit of its own: whatever comes of it, the challenge is spent.
+        challenge = await assertions.spent_challenge(
+            "passkey_register",
+            credential.response.client_data_json,
+            user_id=actor.user,
+            session_id=actor.session_id,
+        )
+        new = ceremony.registered(credential, challenge)
+    except ceremony.Refused as refused:
+        detail = "This is not a passkey that was asked for."
+        wrong = FieldError("/credential", "invalid_passkey", detail)
+        raise Invalid(detail, code="invalid_passkey", errors=(wrong,)) from refused
     async with db.transaction():
-        try:
-            challenge = await assertions.spent_challenge(
-                "passkey_register",
-                credential.response.client_data_json,
-                user_id=actor.user,
-                session_id=actor.session_id,
-            )
-            new = ceremony.registered(credential, challenge)
-        except ceremony.Refused as refused:
-            detail = "This is not a passkey that was asked for."
-            wrong = FieldError("/credential", "invalid_passkey", detail)
-            raise Invalid(detail, code="invalid_passkey", errors=(wrong,)) from refused
         # The row stays locked, so that two at once are counted one after the other.
         await db.fetchrow("SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE", actor.user)
         _room_for_one(len(await assertions.credentials(actor.user)))

@@ -18,6 +18,9 @@ CredentialId = Annotated[
 PasskeyName = Annotated[
     str, Meta(min_length=1, max_length=100, pattern=r"\S", description="what its owner calls it")
 ]
+MfaToken = Annotated[
+    str, Meta(min_length=1, max_length=200, description="from the answer `second_factor_required`")
+]
 Handle = Annotated[str, Meta(max_length=100)]
 Transport = Annotated[str, Meta(max_length=32)]
 
@@ -84,8 +87,7 @@ class AskedFor(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid
     """What the passkey is to be shown for: to sign in with it alone, or as the second step of signing in."""
 
     mfa_token: Annotated[
-        str | UnsetType,
-        Meta(min_length=1, max_length=200, description="`mfaToken` of the first step, if there was one"),
+        MfaToken | UnsetType, Meta(description="from the first step of signing in, if there was one")
     ] = UNSET
 
 

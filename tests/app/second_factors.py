@@ -116,6 +116,14 @@ async def passkey_login(api: Api, credential: dict[str, Any]) -> httpx.Response:
     return await api.call("POST", "/auth/passkeys/login/verify", json={"credential": credential})
 
 
+async def register(person: Person, credential: dict[str, Any]) -> httpx.Response:
+    return await person.post("/auth/passkeys/register/verify", {"credential": credential})
+
+
+async def sign_in_with(api: Api, authenticator: Authenticator) -> httpx.Response:
+    return await passkey_login(api, authenticator.get(await request_options(api)))
+
+
 async def step_up_with(person: Person, authenticator: Authenticator) -> httpx.Response:
     options = (await person.post("/auth/mfa/step-up/options")).json()["data"]["publicKey"]
     return await person.post("/auth/mfa/step-up", {"credential": authenticator.get(options)})

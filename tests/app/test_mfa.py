@@ -19,13 +19,11 @@ from tests.app.second_factors import (
     actions,
     early_in_a_step,
     enrol,
-    grow_stale,
     login,
     mfa_token,
     next_step,
     session_of,
     verify,
-    waited,
 )
 from tests.app.signing_in import signed_in
 from tests.factories import Api
@@ -134,18 +132,6 @@ async def test_a_code_is_good_once(api: Api) -> None:
     problem(await verify(api, await mfa_token(ann), code=code), 401, "wrong_code")
 
 
-async def test_of_twenty_who_show_one_code_at_once_one_gets_in(api: Api) -> None:
-    ann = await api.person()
-    app = await enrol(ann)
-    for code in (app.code(), app.recovery_codes[0]):
-        answers = await asyncio.gather(*(login(ann, totp=code) for _ in range(20)))
-        statuses = sorted(answer.status_code for answer in answers)
-        assert statuses[0] == 200
-        assert set(statuses[1:]) <= {401, 429}
-        await db.execute("DELETE FROM sign_in_failures WHERE key = $1", f"factors:{ann.id}")
-    assert (await ann.get("/auth/mfa")).json()["data"]["recoveryCodesLeft"] == 9
-
-
 async def test_codes_of_the_steps_beside_pass_and_those_further_away_do_not(api: Api) -> None:
     ann = await api.person()
     app = await enrol(ann)
@@ -214,16 +200,6 @@ async def test_the_token_of_the_first_step_is_good_once_for_one_person_for_five_
     assert (await login(ann, totp=app.code())).status_code == 200, "no code was used up"
 
 
-async def test_of_twenty_who_come_with_one_token_at_once_one_gets_in(api: Api) -> None:
-    ann = await api.person()
-    app = await enrol(ann)
-    token = await mfa_token(ann)
-    codes = [app.code(), *app.recovery_codes]
-    answers = await asyncio.gather(*(verify(api, token, code=codes[n % 11]) for n in range(20)))
-    assert sorted(answer.status_code for answer in answers) == [200] + [401] * 19
-    assert {answer.json().get("code") for answer in answers} == {None, "invalid_mfa_token"}
-
-
 async def test_a_token_is_of_no_use_once_the_account_is_disabled(api: Api) -> None:
     ann = await api.person()
     app = await enrol(ann)
@@ -242,95 +218,6 @@ async def test_the_second_step_takes_a_code_or_a_passkey(api: Api) -> None:
     problem(await verify(api, await mfa_token(ann)), 422, "invalid")
     problem(await verify(api, await mfa_token(ann), code=app.code(), credential=credential), 422, "invalid")
     problem(await verify(api, await mfa_token(ann), credential=credential), 401, "wrong_code")
-
-
-async def test_guessing_codes_is_stopped_and_the_wait_grows(api: Api) -> None:
-    ann = await api.person()
-    app = await enrol(ann)
-    for _ in range(attempts.FREE):
-        problem(await login(ann, totp=app.wrong()), 401, "wrong_code")
-    waits = []
-    for code in (app.wrong(), app.code(), app.recovery_codes[0]):
-        stopped = await login(ann, totp=code)
-        waits.append(problem(stopped, 429, "too_many_attempts")["retryAfter"])
-        assert stopped.headers["Retry-After"] == str(waits[-1])
-    assert all(0 < wait <= attempts.FIRST_WAIT_S for wait in waits)
-    problem(await verify(api, await mfa_token(ann), code=app.code()), 429, "too_many_attempts")
-    problem(await ann.post("/auth/mfa/step-up", {"code": app.code()}), 429, "too_many_attempts")
-
-    await waited(ann, 1)
-    problem(await login(ann, totp=app.wrong()), 401, "wrong_code")
-    again = problem(await login(ann, totp=app.code()), 429, "too_many_attempts")
-    assert again["retryAfter"] > attempts.FIRST_WAIT_S, "longer than before"
-    for _ in range(8):
-        await waited(ann, 59)
-        await login(ann, totp=app.wrong())
-    worst = problem(await login(ann, totp=app.code()), 429, "too_many_attempts")["retryAfter"]
-    assert attempts.FIRST_WAIT_S * 8 < worst <= attempts.WAIT_MAX_S
-    await waited(ann, 60)
-    assert (await login(ann, totp=app.code())).status_code == 200
-    problem(await login(ann, totp=app.wrong()), 401, "wrong_code")
-
-
-async def test_failures_are_forgotten_with_time(api: Api) -> None:
-    ann = await api.person()
-    app = await enrol(ann)
-    for _ in range(attempts.FREE):
-        await login(ann, totp=app.wrong())
-    problem(await login(ann, totp=app.wrong()), 429, "too_many_attempts")
-    await waited(ann, 3 * 60)
-    for _ in range(3):
-        problem(await login(ann, totp=app.wrong()), 401, "wrong_code")
-    problem(await login(ann, totp=app.wrong()), 429, "too_many_attempts")
-
-
-async def test_guesses_that_come_all_at_once_are_counted_one_by_one(api: Api) -> None:
-    ann = await api.person()
-    app = await enrol(ann)
-    answers = await asyncio.gather(*(login(ann, totp=app.wrong()) for _ in range(20)))
-    codes = [answer.json()["code"] for answer in answers]
-    assert codes.count("wrong_code") == attempts.FREE
-    assert codes.count("too_many_attempts") == 20 - attempts.FREE
-
-
-async def test_what_is_sensitive_asks_for_a_second_factor_not_older_than_ten_minutes(api: Api) -> None:
-    ann = await api.person()
-    app = await enrol(ann)
-    await grow_stale(ann)
-    for ask in (
-        ann.delete("/auth/mfa/totp"),
-        ann.post("/auth/mfa/recovery-codes"),
-        ann.post("/auth/mfa/totp"),
-        ann.post("/auth/passkeys/register/options"),
-        ann.delete("/auth/passkeys/pkey_x"),
-    ):
-        refused = problem(await ask, 403, "step_up_required")
-        assert refused["factors"] == ["totp", "recovery_code"]
-    problem(await ann.post("/auth/mfa/step-up", {"code": app.wrong()}), 403, "wrong_code")
-    problem(await ann.delete("/auth/mfa/totp"), 403, "step_up_required")
-    stepped = await ann.post("/auth/mfa/step-up", {"code": app.code()})
-    assert stepped.status_code == 200
-    assert set(stepped.json()["data"]) == {"secondFactorAt", "freshUntil"}
-    session = await db.fetchrow("SELECT amr FROM user_sessions WHERE id = $1", ann.session_id)
-    assert session["amr"] == ["pwd", "otp", "mfa"], "each way once"
-    assert (await ann.delete("/auth/mfa/totp")).status_code == 204
-
-
-async def test_stepping_up_holds_for_one_session_only(api: Api) -> None:
-    ann = await api.person()
-    app = await enrol(ann)
-    elsewhere = (await login(ann, totp=app.code())).json()["data"]["accessToken"]
-    await grow_stale(ann)
-    assert (await ann.post("/auth/mfa/step-up", {"code": app.recovery_codes[0]})).status_code == 200
-    problem(await api.call("POST", "/auth/mfa/recovery-codes", token=elsewhere), 403, "step_up_required")
-    assert (await ann.post("/auth/mfa/recovery-codes")).status_code == 200
-
-
-async def test_without_a_factor_nothing_is_asked_for_and_there_is_none_to_show(api: Api) -> None:
-    ann = await api.person()
-    problem(await ann.post("/auth/mfa/step-up", {"code": "123456"}), 409, "no_second_factor")
-    problem(await ann.delete("/auth/mfa/totp"), 404, "not_found")
-    assert (await ann.post("/auth/passkeys/register/options")).status_code == 200
 
 
 async def test_a_factor_that_is_removed_is_not_asked_for_and_its_codes_are_void(api: Api) -> None:
