@@ -225,6 +225,7 @@ async def test_a_factor_that_is_removed_is_not_asked_for_and_its_codes_are_void(
     app = await enrol(ann)
     token = await mfa_token(ann)
     assert (await ann.delete("/auth/mfa/totp")).status_code == 204
+    assert (await ann.get("/auth/mfa")).json()["data"]["recoveryCodesLeft"] == 0
     assert (await session_of(await login(ann)))["amr"] == ["pwd"]
     for code in (app.code(), app.recovery_codes[0]):
         problem(await verify(api, token, code=code), 401, "wrong_code")

@@ -85,6 +85,9 @@ async def test_a_passkey_is_a_second_factor(api: Api) -> None:
     problem(await verify(api, token, credential=bobs.get(options)), 401, "wrong_code")
     for_anyone = await request_options(api)
     problem(await verify(api, token, credential=one.get(for_anyone)), 401, "wrong_code")
+    await enrol(bob)
+    for_bob = await request_options(api, mfaToken=await mfa_token(bob))
+    problem(await verify(api, token, credential=one.get(for_bob)), 401, "wrong_code")
     options = await request_options(api, mfaToken=token)
     answer = await verify(api, token, credential=one.get(options))
     assert (await session_of(answer))["amr"] == ["pwd", "hwk", "mfa"]
