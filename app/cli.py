@@ -2,6 +2,9 @@
 
 maycole up        everything on this machine, no configuration
 maycole serve     production: your Postgres, your Redis, any number of workers
+maycole worker    do background jobs for `maycole serve`
+maycole jobs      what waits, what is parked and why; try it again
+maycole keys      seal secrets at rest again, with a new key
 maycole migrate   bring the database to this version's schema
 maycole demo      two users, a team, items, and a gentle stream of changes
 """
@@ -15,15 +18,28 @@ from collections.abc import Sequence
 import asyncpg
 
 from app import config as configuration
+from app import jobs_cli, keys_cli
+from app.background import work
 from app.config import ConfigError
 from app.demo import DemoFailed, demo
+from app.jobs_cli import NotRetried
+from app.keys_cli import NotRotated
 from app.main import NEEDED
 from app.migrate import MigrationFailed, migrate
 from app.server import serve_many
 from app.up import EmbeddedError, up
 
 WORKERS_MAX = 256
-WHAT_WENT_WRONG = (ConfigError, EmbeddedError, MigrationFailed, DemoFailed, asyncpg.PostgresError, OSError)
+WHAT_WENT_WRONG = (
+    ConfigError,
+    EmbeddedError,
+    MigrationFailed,
+    DemoFailed,
+    NotRetried,
+    NotRotated,
+    asyncpg.PostgresError,
+    OSError,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -49,10 +65,30 @@ def _serve(given: argparse.Namespace) -> None:
     serve_many(config, workers=given.workers, say=_say)
 
 
+def _worker(given: argparse.Namespace) -> None:
+    work(configuration.read(need=("DATABASE_URL", "JWT_SECRET", "ENCRYPTION_KEY")), say=_say)
+
+
+def _jobs(given: argparse.Namespace) -> None:
+    jobs_cli.show(_database(), say=_say)
+
+
+def _jobs_retry(given: argparse.Namespace) -> None:
+    jobs_cli.retry(_database(), given.ids, everything=given.all, say=_say)
+
+
+def _keys_rotate(given: argparse.Namespace) -> None:
+    keys_cli.rotate(configuration.read(need=("DATABASE_URL", "JWT_SECRET", "ENCRYPTION_KEY")), say=_say)
+
+
+def _database() -> str:
+    url = configuration.read(need=("DATABASE_URL",)).database_url
+    assert url is not None, "it was needed"
+    return url
+
+
 def _migrate(given: argparse.Namespace) -> None:
-    config = configuration.read(need=("DATABASE_URL",))
-    assert config.database_url is not None, "it was needed"
-    asyncio.run(migrate(config.database_url))
+    asyncio.run(migrate(_database()))
     _say("the database has this version's schema")
 
 
@@ -96,6 +132,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--workers", type=_count, default=1, metavar="N", help="processes to serve with (default: 1)"
     )
+    command("worker", _worker, "do background jobs: mail, periodic work", _WORKER)
+    _add_jobs(command("jobs", _jobs, "what waits, what is parked and why; try it again", _JOBS))
+    keys = command("keys", _keys_rotate, "seal secrets at rest again, with a new key", _KEYS)
+    keys.add_argument("what", choices=["rotate"], help="what is to be done with them")
     command("migrate", _migrate, "bring the database to this version's schema", _MIGRATE)
     demo_ = command("demo", _demo, "two users, a team, items, and a gentle stream of changes", _DEMO)
     demo_.add_argument("--url", help="the server (default: PUBLIC_URL, or HOST and PORT)")
@@ -106,6 +146,18 @@ def _parser() -> argparse.ArgumentParser:
         "--changes", type=int, metavar="N", help="stop after N changes (default: go on until stopped)"
     )
     return parser
+
+
+def _add_jobs(jobs: argparse.ArgumentParser) -> None:
+    retry = jobs.add_subparsers(metavar="[retry ID ... | --all]").add_parser(
+        "retry", help="put parked jobs back", description="Puts parked jobs back: they are tried anew."
+    )
+    which = retry.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "ids", nargs="*", type=int, default=[], metavar="ID", help="as `maycole jobs` shows it"
+    )
+    which.add_argument("--all", action="store_true", help="every parked job")
+    retry.set_defaults(run=_jobs_retry)
 
 
 _UP = """\
@@ -120,10 +172,12 @@ stops everything it started. Data, secrets and logs stay in one directory, so a 
   ENCRYPTION_KEY      encrypt secrets with this instead of the key kept in the data directory
   ALLOWED_ORIGINS     pages that may use the API and the websocket (default: the server's own address)
   PUBLIC_URL          where people reach the server, if that is another address
+  SENDGRID_FROM_EMAIL whom mail is from (default Maycole <no-reply@localhost>)
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
 """
 _SERVE = """\
 Serves on your own Postgres and Redis; run `maycole migrate` first. Many machines may run it side by side.
+Background jobs are done by `maycole worker`, of which at least one has to run.
 
   DATABASE_URL        required, such as postgresql://user:password@host/maycole
   REDIS_URL           required, such as redis://host:6379
@@ -134,6 +188,35 @@ Serves on your own Postgres and Redis; run `maycole migrate` first. Many machine
   HOST, PORT          where to serve (default 127.0.0.1:8000)
   ALLOWED_ORIGINS     comma separated, exact: https://app.example,https://admin.example
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
+"""
+_WORKER = """\
+Does the background jobs of `maycole serve`: mail, periodic work. Any number may run, on any machine; each job
+is done by one of them, and those of a worker that was killed are taken by another one within half a minute.
+SIGTERM lets it finish what it holds, for 10 seconds; what is left goes back to the others.
+
+  DATABASE_URL        required
+  JWT_SECRET, ENCRYPTION_KEY  required, the same as the servers' (and each _PREVIOUS)
+  REDIS_URL           news of what jobs change is announced here at once; without it, it takes a second or two
+  MAYCOLE_DATA_DIR    where mail is written, in mail/ (default .maycole in this directory)
+  SENDGRID_FROM_EMAIL whom mail is from (default Maycole <no-reply@localhost>)
+  LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
+"""
+_JOBS = """\
+Shows how many background jobs there are, by name and state, and how old the oldest is. Those that failed for
+good are parked: they are listed with how often they were tried and their last error, until somebody says
+`maycole jobs retry`.
+
+  DATABASE_URL        required
+"""
+_KEYS = """\
+`maycole keys rotate` seals again, with ENCRYPTION_KEY, every secret at rest that another key had sealed.
+Servers and workers go on meanwhile. First give all of them the new key as ENCRYPTION_KEY and the old one as
+ENCRYPTION_KEY_PREVIOUS; then run this; when it says that nothing is left, the old key may go.
+
+  DATABASE_URL             required
+  JWT_SECRET               required, the same as the servers'
+  ENCRYPTION_KEY           required, the new key
+  ENCRYPTION_KEY_PREVIOUS  the key before it
 """
 _MIGRATE = """\
 Runs the migrations that have not run yet and makes the coming partitions. Harmless to repeat, and to run from

@@ -6,6 +6,9 @@ A wrong or missing variable is one message that names all of them (ConfigError).
 import os
 import re
 from collections.abc import Mapping
+from email.errors import HeaderParseError
+from email.headerregistry import Address
+from email.utils import getaddresses
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
@@ -13,6 +16,7 @@ import msgspec
 
 from domain import crypto, keys
 
+MAIL_FROM = "Maycole <no-reply@localhost>"
 LOG_LEVELS = ("DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
 
 
@@ -24,7 +28,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """How this process is set up.
 
     `port` 0 takes a free one. `allowed_origins` are exact, such as `https://app.example`; they hold for CORS
-    and for websockets. `public_url` is where people reach the server.
+    and for websockets. `public_url` is where people reach the server. `mail_from` is whom our mail is from.
+    `runs_jobs` comes from no variable: a server does jobs where it is the only process (`maycole up`).
     """
 
     database_url: str | None = None
@@ -39,6 +44,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     allowed_origins: tuple[str, ...] = ()
     log_level: str = "INFO"
     data_dir: Path = Path(".maycole")
+    mail_from: str = MAIL_FROM
+    runs_jobs: bool = False
 
     def __repr__(self) -> str:
         """Without secrets, and without URLs that have a password in them."""
@@ -76,6 +83,9 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         for origin in origins
         if not _is_origin(origin)
     ]
+    mail_from = env.get("SENDGRID_FROM_EMAIL", MAIL_FROM)
+    if not _is_sender(mail_from):
+        wrong.append(f"SENDGRID_FROM_EMAIL is {mail_from!r}: use name@example.org or Name <name@example.org>")
     if wrong:
         raise ConfigError("\n".join(wrong))
     return Config(
@@ -91,6 +101,7 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         allowed_origins=origins,
         log_level=level,
         data_dir=Path(env.get("MAYCOLE_DATA_DIR", ".maycole")),
+        mail_from=mail_from,
     )
 
 
@@ -141,6 +152,17 @@ def _split(url: str) -> SplitResult:
         return urlsplit(url)
     except ValueError:
         return SplitResult("", "", "", "", "")
+
+
+def _is_sender(text: str) -> bool:
+    """Whether it is one address, with or without a name."""
+    found = getaddresses([text])
+    try:
+        [(name, address)] = found
+        Address(name, addr_spec=address)
+    except (ValueError, HeaderParseError):
+        return False
+    return text.isprintable() and "@" in address
 
 
 def _origin(url: str) -> str:

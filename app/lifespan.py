@@ -1,7 +1,7 @@
 """What opens, in which order, and what runs in the background.
 
 A background task that dies takes the process with it. Order: keys, database pool, the listeners of the log,
-the relay's tasks; and at the end listeners, tasks, pool.
+the relay's tasks; and at the end listeners, the jobs under way, tasks, pool.
 """
 
 import asyncio
@@ -14,8 +14,11 @@ from typing import Any, Final
 
 from litestar import Litestar
 
+from app import secrets
+from app.background import equip
 from app.config import Config, relying_party
 from app.pipeline import positions
+from app.worker import GRACE_S, Worker
 from channels.emulation import Emulation
 from channels.gate import Gate
 from channels.live import Live
@@ -23,7 +26,7 @@ from channels.relay import Relay
 from channels.sweeper import Sweeper
 from channels.tasks import end
 from channels.watchman import Watchman
-from domain import crypto, db, keys, streams
+from domain import db, streams
 from domain.audit_logs import service as audit_logs
 from domain.auth import ceremony
 
@@ -31,6 +34,7 @@ log = logging.getLogger("maycole.lifespan")
 
 ROLL_EVERY_S: Final = 3600.0
 TRY_AGAIN_AFTER_S: Final = 30.0
+FINISH_WITHIN_S: Final = 6.0  # what the worker needs to give back what was not done in its grace
 COLLECT_AFTER: Final = (50_000, 20, 20)  # objects; collections of the young; of the middle-aged
 
 
@@ -46,6 +50,8 @@ class Process:
         self.live = Live(self.relay, gate, app, emulation, frozenset(config.allowed_origins))
         self.sweeper = Sweeper(config.database_url, self.relay.bus)
         self.watchman = Watchman(self.live.connections, gate)
+        self.worker = Worker(config.database_url) if config.runs_jobs else None
+        self._working: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[None]] = set()
         self.died: str | None = None
         self._stopping = False
@@ -58,18 +64,25 @@ class Process:
         self.supervise("the sweeper", self.sweeper.run)
         self.supervise("the watchman", self.watchman.run)
         self.supervise("the partition keeper", _roll_partitions)
+        if self.worker is not None:
+            self._working = self.supervise("the worker", self.worker.run)
 
     async def stop(self) -> None:
         self._stopping = True
+        if self.worker is not None:
+            self.worker.stop()
+        if self._working is not None:
+            await asyncio.wait({self._working}, timeout=GRACE_S + FINISH_WITHIN_S)
         if left := await end(self.tasks):
             log.error("still at it, and left behind: %s", ", ".join(task.get_name() for task in left))
         await self.relay.bus.close()
 
-    def supervise(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def supervise(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """Run `work` in the background, for as long as the process lives: if it ends, so does the process."""
         task = asyncio.create_task(work(), name=name)
         self.tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if self._stopping:
@@ -86,8 +99,11 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     """From the first connection to the last."""
     config: Config = app.state.config
     assert config.database_url is not None, "the shell checks what is needed (app/config.py)"
-    _install_keys(config)
+    secrets.install(config)
+    ceremony.install(*relying_party(config))
     await db.open_pool(config.database_url)
+    if config.runs_jobs:
+        equip(config)
     process = Process(config, app)
     app.state.process = process
     app.state.live = process.live
@@ -103,16 +119,6 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
             streams.listeners.remove(listener)
         await process.stop()
         await db.close_pool()
-
-
-def _install_keys(config: Config) -> None:
-    assert config.jwt_secret is not None, "the shell checks what is needed (app/config.py)"
-    keys.install(config.jwt_secret, config.jwt_secret_previous)
-    given = [config.encryption_key, config.encryption_key_previous]
-    current, *previous = [crypto.parsed(key) for key in given if key is not None]
-    assert current is not None, "the shell checks that keys are keys (app/config.py)"
-    crypto.install(current, *filter(None, previous))
-    ceremony.install(*relying_party(config))
 
 
 def _spare_the_collector() -> None:

@@ -46,6 +46,7 @@ def up(config: Config, *, say: Say) -> None:
             config,
             database_url=config.database_url or servers.database_url,
             redis_url=config.redis_url or servers.redis_url,
+            runs_jobs=True,
             jwt_secret=config.jwt_secret or kept_secret(config.data_dir / "jwt-secret"),
             encryption_key=config.encryption_key or kept_secret(config.data_dir / "encryption-key"),
             allowed_origins=config.allowed_origins

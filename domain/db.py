@@ -247,6 +247,13 @@ def as_struct(kind: type[T], row: Mapping[str, Any]) -> T:
     return kind(**{name: row[name] for name in fields})
 
 
+def like(query: str | None) -> str | None:
+    """The query as a literal part of a LIKE pattern."""
+    if query is None:
+        return None
+    return query.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
 @asynccontextmanager
 async def _connection() -> AsyncIterator[asyncpg.Connection]:
     unit = _unit.get()

@@ -22,6 +22,7 @@ from domain import keys
 from tests.factories import Api
 from tests.ground import ENCRYPTION_KEY, temporary_ground
 from tests.listener import Listeners
+from tests.mailbox import Mailbox
 from tests.npm import install
 
 # How fast the machine is today says nothing about the product.
@@ -53,8 +54,8 @@ def servers(ground: Path) -> Iterator[Embedded]:
 
 
 @pytest.fixture(scope="session")
-async def config(servers: Embedded) -> Config:
-    """The configuration of every app under test: a migrated database, its Redis, one secret."""
+async def config(servers: Embedded, ground: Path) -> Config:
+    """The configuration of every app under test: a migrated database, its Redis, one secret. It does jobs."""
     assert servers.database_url is not None
     await migrate(servers.database_url)
     return Config(
@@ -64,6 +65,8 @@ async def config(servers: Embedded) -> Config:
         encryption_key=ENCRYPTION_KEY,
         allowed_origins=(ORIGIN,),
         log_level="WARN",
+        data_dir=ground / "data",
+        runs_jobs=True,
     )
 
 
@@ -106,6 +109,12 @@ async def served(config: Config) -> AsyncIterator[Served]:
 def url(served: Served) -> str:
     """Where the app of this process answers; domain tests use its pool."""
     return served.url
+
+
+@pytest.fixture(scope="session")
+def mailbox(served: Served, config: Config) -> Mailbox:
+    """The mail that the app of this process has sent."""
+    return Mailbox(config.data_dir / "mail")
 
 
 @pytest.fixture(scope="session")

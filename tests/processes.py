@@ -70,6 +70,7 @@ def environment(config: Config, *, port: int = 0) -> dict[str, str]:
         "ALLOWED_ORIGINS": ",".join(config.allowed_origins),
         "PORT": str(port),
         "LOG_LEVEL": config.log_level,
+        "MAYCOLE_DATA_DIR": str(config.data_dir),
     }
 
 

@@ -74,9 +74,3 @@ async def spend(purpose: Purpose, token: str) -> Held | None:
         now(),
     )
     return db.as_struct(Held, row) if row else None
-
-
-async def forget() -> int:
-    """Delete what ran out more than a day ago; how many there were. For a job."""
-    tag = await db.execute("DELETE FROM one_time_tokens WHERE expires_at < $1", now() - timedelta(days=1))
-    return int(tag.rpartition(" ")[2])

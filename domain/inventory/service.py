@@ -105,7 +105,7 @@ async def page(
                 ORDER BY {column} {direction}, id {direction} LIMIT $7""",  # noqa: S608 - column names of ours
             team_id,
             only.category,
-            _like(only.query),
+            db.like(only.query),
             only.below_threshold,
             after[1] if after else None,
             after[0] if after else None,
@@ -260,10 +260,3 @@ def _sku_clash() -> Iterator[None]:
         yield
     except asyncpg.UniqueViolationError as taken:
         raise Conflict("Another item of this team has this SKU.", code="sku_taken") from taken
-
-
-def _like(query: str | None) -> str | None:
-    """The query as a literal part of a LIKE pattern."""
-    if query is None:
-        return None
-    return query.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

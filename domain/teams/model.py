@@ -123,6 +123,23 @@ class TeamChanged(Event, frozen=True, kw_only=True):
         return difference(self.before, self.after, but=("version", "updatedAt"))
 
 
+class TeamDeleted(Event, frozen=True, kw_only=True):
+    """A team is gone, for everyone in it."""
+
+    type = "teams.deleted"
+
+    team: Team
+
+    def resource(self) -> Resource:
+        return Resource("team", self.team.id)
+
+    def channels(self) -> tuple[str, ...]:
+        return (channels.team(self.team.id),)
+
+    def news(self) -> TeamNews:
+        return TeamNews(self.team)
+
+
 class _MemberEvent(Event, frozen=True, kw_only=True):
     """News for the team, and for the member in person (who may not be in the team any more)."""
 

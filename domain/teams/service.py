@@ -1,8 +1,8 @@
 """Teams: tenants and who is in them.
 
 Owns    teams, team_members
-Says    teams.created, teams.changed, teams.member_added, teams.member_removed, teams.member_renamed,
-        teams.role_changed
+Says    teams.created, teams.changed, teams.deleted, teams.member_added, teams.member_removed,
+        teams.member_renamed, teams.role_changed
 Rules   a team always has an owner; nobody grants or takes away more than they have; a team has at most
         MEMBERS_MAX members, and nobody is in more than TEAMS_MAX teams.
 """
@@ -10,6 +10,7 @@ Rules   a team always has an owner; nobody grants or takes away more than they h
 import re
 import secrets
 import unicodedata
+from collections.abc import Sequence
 
 import asyncpg
 import msgspec
@@ -33,6 +34,7 @@ from domain.teams.model import (
     Team,
     TeamChanged,
     TeamCreated,
+    TeamDeleted,
 )
 from domain.teams.tables import TeamMembers, Teams
 from domain.users import service as users
@@ -147,8 +149,38 @@ async def remove_member(actor: Actor, team_id: str, user_id: str) -> None:
         policy.require_rank(own, member.role)
         if member.role == "owner":
             await _step_down(actor, team_id, user_id)
-        await TeamMembers.delete().where(TeamMembers.team_id == team_id, TeamMembers.user_id == user_id)
-        await record(actor, MemberRemoved(team_id=team_id, member=member))
+        await _leave(actor, member)
+
+
+async def leave_all(actor: Actor) -> None:
+    """The caller is going for good: out of every team; those that they are alone in go with them.
+
+    Raises Conflict `sole_owner`, naming in `teams` those that others are in and would have no owner left.
+    """
+    async with db.transaction():
+        rows = await db.fetch(
+            """SELECT t.* FROM teams t JOIN team_members m ON m.team_id = t.id
+               WHERE m.user_id = $1 AND t.deleted_at IS NULL ORDER BY t.id FOR NO KEY UPDATE OF t""",
+            actor.user,
+        )
+        await _hold_memberships(actor.user)
+        if await _team_count(actor.user) != len(rows):
+            raise Conflict("Your teams are changing at this moment: try again.", code="teams_changing")
+        members = {row["id"]: await _members(row["id"]) for row in rows}
+        orphans = [row for row in rows if _would_be_orphaned(members[row["id"]], actor.user)]
+        if orphans:
+            raise Conflict(
+                "Make someone else an owner of these teams first, or delete them.",
+                code="sole_owner",
+                teams=[{"id": row["id"], "name": row["name"]} for row in orphans],
+            )
+        for row in rows:
+            own = next(member for member in members[row["id"]] if member.user_id == actor.user)
+            if len(members[row["id"]]) == 1:
+                await _delete(actor, db.as_struct(Team, row))
+            elif own.role == "owner":
+                await _step_down(actor, own.team_id, own.user_id)
+            await _leave(actor, own)
 
 
 async def change_account(actor: Actor, patch: UserPatch, *, if_version: int | None = None) -> User:
@@ -212,10 +244,16 @@ async def _lock(team_id: str) -> None:
     await db.execute("SELECT FROM teams WHERE id = $1 FOR NO KEY UPDATE", team_id)
 
 
+async def _hold_memberships(user_id: str) -> None:
+    """Until the transaction ends this user joins no other team; after a team's own lock, never before it."""
+    await db.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"teams of {user_id}")
+
+
 async def _join(team_id: str, user: PublicUser, role: policy.Role) -> Member:
-    # One after another for each user, so that the count is true; after the team's own lock, never before it.
-    await db.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"teams of {user.id}")
-    if await TeamMembers.count().where(TeamMembers.user_id == user.id) >= TEAMS_MAX:
+    await _hold_memberships(user.id)
+    if not await users.is_open(user.id):
+        raise NotFound.of("user")
+    if await _team_count(user.id) >= TEAMS_MAX:
         raise Conflict(f"{user.name} is in {TEAMS_MAX} teams already.", code="too_many_teams")
     member = Member(team_id=team_id, user_id=user.id, name=user.name, role=role, joined_at=now())
     try:
@@ -227,6 +265,38 @@ async def _join(team_id: str, user: PublicUser, role: policy.Role) -> Member:
     except asyncpg.UniqueViolationError as already:
         raise Conflict(f"{user.name} is in this team already.", code="already_a_member") from already
     return member
+
+
+async def _team_count(user_id: str) -> int:
+    count: int = await db.fetchval(
+        """SELECT count(*) FROM team_members m JOIN teams t ON t.id = m.team_id
+           WHERE m.user_id = $1 AND t.deleted_at IS NULL""",
+        user_id,
+    )
+    return count
+
+
+async def _leave(actor: Actor, member: Member) -> None:
+    await TeamMembers.delete().where(
+        TeamMembers.team_id == member.team_id, TeamMembers.user_id == member.user_id
+    )
+    await record(actor, MemberRemoved(team_id=member.team_id, member=member))
+
+
+async def _delete(actor: Actor, team: Team) -> None:
+    await Teams.update({Teams.deleted_at: now()}).where(Teams.id == team.id)
+    await record(actor, TeamDeleted(team_id=team.id, team=team))
+
+
+async def _members(team_id: str) -> list[Member]:
+    rows = await db.fetch(f"{_MEMBERS} WHERE m.team_id = $1 ORDER BY m.joined_at, m.id", team_id)
+    return [db.as_struct(Member, row) for row in rows]
+
+
+def _would_be_orphaned(members: Sequence[Member], without: str) -> bool:
+    """Whether somebody would be left in the team, and no owner among them."""
+    rest = [member for member in members if member.user_id != without]
+    return bool(rest) and all(member.role != "owner" for member in rest)
 
 
 async def _member(team_id: str, user_id: str) -> Member:

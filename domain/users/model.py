@@ -1,7 +1,7 @@
 """Nouns of the users slice."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -17,6 +17,9 @@ Email = Annotated[
         pattern=r"^[^@\s]+@[^@\s]+(?!\n)$",
         description="an e-mail address (RFC 5321: at most 254 characters); upper and lower case are the same",
     ),
+]
+AvatarUrl = Annotated[
+    str, Meta(max_length=2000, pattern=r"^https?://[^\s<>\"]+(?!\n)$", description="where a picture is")
 ]
 Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\S", description="what people are called")]
 
@@ -48,6 +51,38 @@ class UserPatch(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbi
     name: Name | UnsetType = UNSET
 
 
+class StaffUser(User, frozen=True, rename="camel", kw_only=True):
+    """An account, as staff sees it."""
+
+    disabled_at: Annotated[datetime | None, Meta(description="since when it cannot sign in")]
+    deleted_at: Annotated[datetime | None, Meta(description="when its owner closed it")]
+
+
+class StaffPatch(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
+    """What staff may change of somebody's account."""
+
+    disabled: Annotated[bool, Meta(description="true ends every session, and lets nobody in")]
+
+
+class Profile(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """What somebody says of themselves, and how they like things."""
+
+    user_id: str
+    bio: str
+    avatar_url: str | None
+    preferences: Annotated[dict[str, Any], Meta(description="what clients keep for their user")]
+    version: int
+    updated_at: datetime
+
+
+class NewProfile(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
+    """A profile as it is to be, as a whole."""
+
+    bio: Annotated[str, Meta(max_length=2000)] = ""
+    avatar_url: AvatarUrl | None = None
+    preferences: dict[str, Any] = {}
+
+
 class UserNews(msgspec.Struct, frozen=True, rename="camel"):
     """An account as it is now."""
 
@@ -73,3 +108,63 @@ class UserChanged(Event, frozen=True, kw_only=True):
 
     def changes(self) -> dict[str, Change]:
         return difference(self.before, self.after, but=("version", "updatedAt"))
+
+
+class ProfileNews(msgspec.Struct, frozen=True, rename="camel"):
+    """A profile as it is now."""
+
+    profile: Profile
+
+
+class ProfileChanged(Event, frozen=True, kw_only=True):
+    """The user's profile was edited."""
+
+    type = "users.profile_changed"
+
+    before: Profile
+    after: Profile
+
+    def resource(self) -> Resource:
+        return Resource("user", self.after.user_id)
+
+    def channels(self) -> tuple[str, ...]:
+        return (channels.user(self.after.user_id),)
+
+    def news(self) -> ProfileNews:
+        return ProfileNews(self.after)
+
+    def changes(self) -> dict[str, Change]:
+        return difference(self.before, self.after, but=("version", "updatedAt"))
+
+
+class _AboutAccount(Event, frozen=True, kw_only=True):
+    """Something that concerns the account as a whole: in its trail, not on a screen."""
+
+    user_id: str
+
+    def resource(self) -> Resource:
+        return Resource("user", self.user_id)
+
+
+class UserDisabled(_AboutAccount, frozen=True, kw_only=True):
+    """Staff has shut the account: nobody gets in."""
+
+    type = "users.disabled"
+
+
+class UserEnabled(_AboutAccount, frozen=True, kw_only=True):
+    """Staff has opened the account again."""
+
+    type = "users.enabled"
+
+
+class UserExported(_AboutAccount, frozen=True, kw_only=True):
+    """The user took a copy of all that is kept of them."""
+
+    type = "users.exported"
+
+
+class UserDeleted(_AboutAccount, frozen=True, kw_only=True):
+    """The user closed the account: nothing tells any more who they were."""
+
+    type = "users.deleted"

@@ -1,20 +1,36 @@
 """Users: accounts.
 
-Owns    users
-Says    users.changed
+Owns    users, user_profiles
+Says    users.changed, users.profile_changed, users.disabled, users.enabled, users.exported, users.deleted
 Rules   an e-mail address belongs to one account, whatever its case.
 """
+
+from datetime import datetime
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
 
-from domain import db
+from domain import db, pages
 from domain.actor import Actor
 from domain.clock import now
-from domain.errors import Conflict, NotFound, Stale
+from domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, Stale
+from domain.pages import Page
 from domain.record import record
-from domain.users.model import PublicUser, User, UserChanged, UserPatch
+from domain.users.model import (
+    NewProfile,
+    Profile,
+    ProfileChanged,
+    PublicUser,
+    StaffUser,
+    User,
+    UserChanged,
+    UserPatch,
+)
 from domain.users.tables import Users
+
+DELETED_NAME: Final = "Deleted user"
+PREFERENCES_BYTES_MAX: Final = 16 * 1024
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +66,46 @@ async def change(actor: Actor, patch: UserPatch, *, if_version: int | None = Non
     return before, after
 
 
+async def profile(actor: Actor) -> Profile:
+    """The caller's own profile."""
+    return await _profile(actor.user)
+
+
+async def put_profile(actor: Actor, given: NewProfile, *, if_version: int | None = None) -> Profile:
+    """Replace one's own profile; what changes nothing says nothing.
+
+    Raises Stale where `if_version` is not the current one.
+    """
+    async with db.transaction():
+        before = await _profile(actor.user, lock=True)
+        Stale.unless(before, if_version)
+        _require_small(given.preferences)
+        same = (given.bio, given.avatar_url, given.preferences)
+        if same == (before.bio, before.avatar_url, before.preferences):
+            return before
+        after = Profile(
+            user_id=before.user_id,
+            bio=given.bio,
+            avatar_url=given.avatar_url,
+            preferences=given.preferences,
+            version=before.version + 1,
+            updated_at=now(),
+        )
+        await db.execute(
+            """UPDATE user_profiles
+               SET bio = $2, avatar_url = $3, preferences = $4, version = $5, updated_at = $6
+               WHERE user_id = $1""",
+            after.user_id,
+            after.bio,
+            after.avatar_url,
+            after.preferences,
+            after.version,
+            after.updated_at,
+        )
+        await record(actor, ProfileChanged(team_id=actor.team(None), before=before, after=after))
+    return after
+
+
 async def create(
     user_id: str, *, email: str, name: str, password_hash: str | None, personal_team_id: str
 ) -> User:
@@ -71,6 +127,12 @@ async def create(
     )
     if row is None:
         raise Conflict("There is already an account with this e-mail address.", code="email_taken")
+    await db.execute(
+        "INSERT INTO user_profiles (user_id, bio, preferences, version, created_at, updated_at) "
+        "VALUES ($1, '', '{}', 1, $2, $2)",
+        user_id,
+        at,
+    )
     return db.as_struct(User, row)
 
 
@@ -105,6 +167,81 @@ async def find(*, user_id: str | None, email: str | None) -> PublicUser:
     return db.as_struct(PublicUser, row)
 
 
+async def is_open(user_id: str) -> bool:
+    """Whether this is an account that is neither closed nor disabled."""
+    found: bool = await db.fetchval(
+        "SELECT EXISTS (SELECT FROM users WHERE id = $1 AND disabled_at IS NULL)", user_id
+    )
+    return found
+
+
+async def listed(actor: Actor, query: str | None, *, limit: int, cursor: str | None) -> Page[StaffUser]:
+    """All accounts, newest first, or those whose name or address has `query` in it. For staff."""
+    require_staff(actor)
+    scope = f"users {actor.user} {query}"
+    before = pages.unseal(cursor, scope=scope)[0] if cursor else None
+    rows = await db.fetch(
+        """SELECT * FROM users
+           WHERE ($1::text IS NULL OR name ILIKE '%' || $1 || '%' OR email::text ILIKE '%' || $1 || '%')
+             AND ($2::text IS NULL OR id < $2)
+           ORDER BY id DESC LIMIT $3""",
+        db.like(query),
+        before,
+        limit + 1,
+    )
+    return pages.cut(
+        [db.as_struct(StaffUser, row) for row in rows], limit, scope=scope, key=lambda user: [user.id]
+    )
+
+
+async def for_staff(actor: Actor, user_id: str, *, lock: bool = False) -> StaffUser:
+    """One account, as staff sees it. Raises NotFound."""
+    require_staff(actor)
+    row = await db.fetchrow(
+        f"SELECT * FROM users WHERE id = $1 {'FOR NO KEY UPDATE' if lock else ''}",  # noqa: S608 - no input
+        user_id,
+    )
+    if row is None:
+        raise NotFound.of("user")
+    return db.as_struct(StaffUser, row)
+
+
+def require_staff(actor: Actor) -> None:
+    """Raises Forbidden `staff_only`."""
+    if not actor.is_staff:
+        raise Forbidden("This is for the platform's staff.", code="staff_only")
+
+
+async def set_disabled(user_id: str, at: datetime | None) -> None:
+    """Shut an account, or open it again; its sessions and the news of it are for domain/auth/accounts.py."""
+    await db.execute(
+        "UPDATE users SET disabled_at = $2, version = version + 1, updated_at = $3 WHERE id = $1",
+        user_id,
+        at,
+        now(),
+    )
+
+
+async def erase(user_id: str) -> None:
+    """Nothing in the row tells any more who this was; what refers to it goes on to."""
+    at = now()
+    await db.execute(
+        """UPDATE users SET email = $2, name = $3, password_hash = NULL, email_verified_at = NULL,
+               is_staff = false, disabled_at = $4, deleted_at = $4, version = version + 1, updated_at = $4
+           WHERE id = $1""",
+        user_id,
+        f"{user_id}@deleted.invalid",
+        DELETED_NAME,
+        at,
+    )
+    await db.execute(
+        """UPDATE user_profiles SET bio = '', avatar_url = NULL, preferences = '{}', version = version + 1,
+               updated_at = $2 WHERE user_id = $1""",
+        user_id,
+        at,
+    )
+
+
 async def _get(user_id: str, *, lock: bool = False) -> User:
     row = await db.fetchrow(
         f"SELECT * FROM users WHERE id = $1 {'FOR NO KEY UPDATE' if lock else ''}",  # noqa: S608 - no input
@@ -113,3 +250,19 @@ async def _get(user_id: str, *, lock: bool = False) -> User:
     if row is None:
         raise NotFound.of("user")
     return db.as_struct(User, row)
+
+
+async def _profile(user_id: str, *, lock: bool = False) -> Profile:
+    row = await db.fetchrow(
+        f"SELECT * FROM user_profiles WHERE user_id = $1 {'FOR NO KEY UPDATE' if lock else ''}",  # noqa: S608 - no input
+        user_id,
+    )
+    if row is None:
+        raise NotFound.of("profile")
+    return db.as_struct(Profile, row)
+
+
+def _require_small(preferences: dict[str, Any]) -> None:
+    if len(msgspec.json.encode(preferences)) > PREFERENCES_BYTES_MAX:
+        detail = f"They take more than {PREFERENCES_BYTES_MAX} bytes as JSON."
+        raise Invalid(detail, errors=(FieldError("/preferences", "invalid", detail),))

@@ -16,7 +16,7 @@ from app.config import Config
 from app.main import NEEDED
 
 MAYCOLE = Path(sys.executable).parent / "maycole"
-COMMANDS = ("up", "serve", "migrate", "demo")
+COMMANDS = ("up", "serve", "worker", "jobs", "migrate", "demo")
 
 
 def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -59,7 +59,18 @@ def test_every_command_explains_itself(parse: Callable[..., tuple[object, str]],
         assert "DATABASE_URL" in text, "the settings it reads are among what it explains"
 
 
-@pytest.mark.parametrize("arguments", [(), ("dance",), ("serve", "--workers", "x"), ("migrate", "now")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("dance",),
+        ("serve", "--workers", "x"),
+        ("migrate", "now"),
+        ("jobs", "retry"),
+        ("jobs", "retry", "x"),
+        ("jobs", "retry", "1", "--all"),
+    ],
+)
 def test_what_it_does_not_understand_exits_with_2_and_its_usage(
     parse: Callable[..., tuple[object, str]], arguments: tuple[str, ...]
 ) -> None:

@@ -13,6 +13,12 @@ POST   /api/auth/logout
 POST   /api/auth/refresh
 GET    /api/users/me
 PATCH  /api/users/me
+DELETE /api/users/me
+GET    /api/users/me/profile
+PUT    /api/users/me/profile
+POST   /api/users/me/export
+GET    /api/users
+PATCH  /api/users/{user_id}
 GET    /api/users/{user_id}
 POST   /api/teams
 GET    /api/teams

@@ -1,0 +1,57 @@
+"""What works on jobs: `maycole worker`, and what a server needs to do the same.
+
+Kinds of jobs are declared in the domain. Whoever handles one in the shell is imported here, or no worker
+starts (domain/jobs.py: handled).
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Final
+
+from app import secrets
+from app.adapters.mail_files import MailFiles
+from app.config import Config
+from app.mail.rendering import render
+from app.worker import Worker
+from channels.announcing import announcing
+from domain import db, mail
+from domain.auth import sweeping
+
+log = logging.getLogger("maycole.background")
+
+# Whoever declares jobs or periodic work: to be imported is what counts.
+DECLARING: Final = (mail, sweeping)
+
+
+def equip(config: Config) -> None:
+    """Give the domain what its jobs reach the world with."""
+    folder = config.data_dir / "mail"
+    mail.install(render, MailFiles(folder, sender=config.mail_from))
+    log.info("no mail service is configured: mails are files in %s", folder)
+
+
+def work(config: Config, *, say: Callable[[str], None]) -> None:
+    """Do jobs until SIGTERM or SIGINT, then finish what is held. Raises OSError, asyncpg.PostgresError."""
+    logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    asyncio.run(_work(config, say))
+    say("stopped")
+
+
+async def _work(config: Config, say: Callable[[str], None]) -> None:
+    assert config.database_url is not None, "it was needed"
+    secrets.install(config)
+    equip(config)
+    await db.open_pool(config.database_url)
+    worker = Worker(config.database_url)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stop)
+    try:
+        async with announcing(config.redis_url) if config.redis_url else nullcontext():
+            say("working")
+            await worker.run()
+    finally:
+        await db.close_pool()

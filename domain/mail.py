@@ -1,0 +1,96 @@
+"""Mail: what the product says to people by e-mail.
+
+A verb says to whom, which kind and with what (`send`, in its transaction); a job renders and delivers it. How
+it looks and how it travels are the shell's: `install()` gives both at start.
+
+Rules   a mail is sent only if the change commits, and nothing of a transaction waits for it; delivering one
+        twice is harmless, since its id goes with it; what a mail says is sealed while it waits, because
+        links in it let people in.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Final, Protocol
+
+import msgspec
+
+from domain import ids, jobs
+from domain.clock import now
+from domain.errors import Invalid
+
+# kind -> what it needs to be told. Its words are in app/mail/templates/.
+KINDS: Final[dict[str, tuple[str, ...]]] = {
+    "verify_email": ("name", "link"),
+    "reset_password": ("name", "link"),
+    "magic_link": ("name", "link"),
+    "team_invite": ("inviter", "team", "link"),
+}
+ADDRESS_CHARS_MAX: Final = 254
+_ADDRESS: Final = re.compile(r"""[^\s\x00-\x1f\x7f@<>()\[\]\\,;:"]+@[^\s\x00-\x1f\x7f@<>()\[\]\\,;:"]+""")
+
+
+class Letter(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be said: kept until it is delivered."""
+
+    id: str
+    at: datetime
+    to: str
+    kind: str
+    context: dict[str, str]
+
+
+class Mail(msgspec.Struct, frozen=True, kw_only=True):
+    """What is delivered. `id` is the same however often it is tried."""
+
+    id: str
+    at: datetime
+    to: str
+    kind: str
+    subject: str
+    text: str
+    html: str | None = None
+    headers: Mapping[str, str] = {}
+
+
+class Transport(Protocol):
+    """How mail leaves the house."""
+
+    async def deliver(self, mail: Mail) -> None:
+        """Hand it over. Twice the same id is one mail. Raises jobs.GiveUp where trying again is no use."""
+
+
+Render = Callable[[Letter], Mail]
+
+SEND: Final = jobs.Job("mail.send", Letter, secret=True)
+_installed: tuple[Render, Transport] | None = None
+
+
+def install(render: Render, transport: Transport) -> None:
+    """Render and deliver with these from now on."""
+    global _installed
+    _installed = (render, transport)
+
+
+async def send(to: str, kind: str, **context: str) -> str:
+    """Mail `to` once the current transaction has committed; the id of the mail.
+
+    Raises Invalid for what is no address, ValueError where the context is not what the kind needs, and
+    RuntimeError outside a transaction.
+    """
+    if len(to) > ADDRESS_CHARS_MAX or not _ADDRESS.fullmatch(to):
+        raise Invalid("No mail can be sent to this address.", code="undeliverable_address")
+    if set(context) != set(KINDS[kind]):
+        raise ValueError(f"{kind} is told {sorted(context)}, and needs {sorted(KINDS[kind])}")
+    letter = Letter(id=ids.new("mail"), at=now(), to=to, kind=kind, context=context)
+    await jobs.enqueue(SEND, letter)
+    return letter.id
+
+
+@SEND.handler
+async def deliver(letter: Letter) -> None:
+    """Render and hand over."""
+    if _installed is None:
+        raise RuntimeError("no transport is installed: call mail.install() first")
+    render, transport = _installed
+    await transport.deliver(render(letter))

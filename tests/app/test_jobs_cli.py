@@ -1,0 +1,106 @@
+"""`maycole jobs`: the operator sees what waits and what failed, and has it tried again."""
+
+import asyncio
+import re
+import secrets
+
+import msgspec
+import pytest
+
+from app.config import Config
+from domain import db, job_store, jobs
+from tests.processes import MAYCOLE, environment
+
+WITHIN_S = 20
+
+
+class Order(msgspec.Struct, frozen=True):
+    word: str
+
+
+BROKEN = jobs.Job("test.broken", Order, tries=2, first_wait_s=0.01)
+mended: set[str] = set()
+done: set[str] = set()
+
+
+@BROKEN.handler
+async def do(order: Order) -> None:
+    if order.word not in mended:
+        raise LookupError(f"no {order.word}")
+    done.add(order.word)
+
+
+@pytest.fixture
+async def parked(url: str) -> tuple[int, str]:
+    """A job that is parked, and its word."""
+    word = secrets.token_hex(6)
+    async with db.transaction():
+        job_id = await jobs.enqueue(BROKEN, Order(word))
+    assert job_id is not None
+    async with asyncio.timeout(WITHIN_S):
+        while job_id not in {one.id for one in await job_store.parked()}:
+            await asyncio.sleep(0.01)
+    return job_id, word
+
+
+async def command(config: Config, *arguments: str) -> tuple[int | None, str]:
+    process = await asyncio.create_subprocess_exec(
+        MAYCOLE,
+        "jobs",
+        *arguments,
+        env=environment(config),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), 60)
+    return process.returncode, said.decode()
+
+
+async def until_done(word: str) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while word not in done:
+            await asyncio.sleep(0.01)
+
+
+async def test_parked_jobs_are_listed_with_their_error_and_one_is_tried_again_by_its_id(
+    config: Config, parked: tuple[int, str]
+) -> None:
+    job_id, word = parked
+    code, said = await command(config)
+    assert code == 0
+    assert re.search(r"(?m)^job +state +count +oldest$", said)
+    assert re.search(r"(?m)^test\.broken +parked +\d+  \d+ s ago$", said)
+    assert re.search(rf"(?m)^ +{job_id}  test\.broken, 2 tries, \d+ s ago: LookupError: no {word} \(", said)
+
+    mended.add(word)
+    assert await command(config, "retry", str(job_id)) == (0, f"job {job_id} is queued again\n")
+    await until_done(word)
+    code, said = await command(config, "retry", str(job_id))
+    assert (code, said) == (1, f"maycole jobs: job {job_id}: not parked\n")
+
+
+async def test_all_of_them_are_tried_again(config: Config, parked: tuple[int, str]) -> None:
+    job_id, word = parked
+    mended.add(word)
+    _, said = await command(config, "retry", "--all")
+    assert f"job {job_id} is queued again\n" in said
+    await until_done(word)
+
+
+async def test_an_empty_queue_is_said_to_be_empty(config: Config) -> None:
+    """Of a database in which nothing was ever enqueued."""
+    name = f"empty_{secrets.token_hex(6)}"
+    assert config.database_url is not None
+    await db.execute(f"CREATE DATABASE {name}")
+    try:
+        other = msgspec.structs.replace(
+            config, database_url=config.database_url.replace("@/maycole?", f"@/{name}?")
+        )
+        migrating = await asyncio.create_subprocess_exec(
+            MAYCOLE, "migrate", env=environment(other), stdout=asyncio.subprocess.DEVNULL
+        )
+        assert await migrating.wait() == 0
+        assert await command(other) == (0, "no job is waiting\n")
+        assert await command(other, "retry", "--all") == (0, "no job is parked\n")
+    finally:
+        await db.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -1,0 +1,41 @@
+"""What ended long ago is forgotten, and nothing else is."""
+
+from datetime import timedelta
+
+from domain import db
+from domain.auth import one_time, sweeping
+from domain.clock import now
+from tests.app.signing_in import login, signed_in
+from tests.factories import Api
+
+
+async def test_sessions_that_ended_long_ago_are_forgotten(api: Api) -> None:
+    ann = await api.person()
+    ended, expired, recent = [(await login(api, ann.email)).json()["data"] for _ in range(3)]
+    long_ago = now() - sweeping.FORGOTTEN_AFTER - timedelta(hours=1)
+    for column, at, session in (
+        ("revoked_at", long_ago, ended),
+        ("expires_at", long_ago, expired),
+        ("revoked_at", now(), recent),
+    ):
+        await db.execute(
+            f"UPDATE user_sessions SET {column} = $2 WHERE id = $1",  # noqa: S608 - column names of ours
+            session["sessionId"],
+            at,
+        )
+    await sweeping.sweep_sessions()
+    rows = await db.fetch("SELECT id FROM user_sessions WHERE user_id = $1", ann.id)
+    assert {row["id"] for row in rows} == {ann.session_id, recent["sessionId"]}
+    assert await signed_in(api, ann.token)
+
+
+async def test_tokens_that_ran_out_are_forgotten(api: Api) -> None:
+    ann = await api.person()
+    kept = await one_time.issue("mfa", lasts=timedelta(minutes=5), user_id=ann.id)
+    await one_time.issue("passkey_login", lasts=-sweeping.TOKENS_FORGOTTEN_AFTER - timedelta(hours=1))
+    gone = "SELECT count(*) FROM one_time_tokens WHERE expires_at < $1"
+    long_ago = now() - sweeping.TOKENS_FORGOTTEN_AFTER
+    assert await db.fetchval(gone, long_ago) > 0
+    await sweeping.sweep_one_time_tokens()
+    assert await db.fetchval(gone, long_ago) == 0
+    assert await one_time.find("mfa", kept) is not None
