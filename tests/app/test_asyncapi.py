@@ -17,6 +17,7 @@ from domain import channels, db
 from domain.actor import Actor
 from domain.auth import oauth
 from domain.auth.oauth_model import Flow, Profile
+from tests.app.second_factors import everything_of_factors
 from tests.app.test_docs import inside
 from tests.architecture import sources
 from tests.factories import PASSWORD, Api, Person, item
@@ -24,6 +25,7 @@ from tests.listener import Listeners
 from tests.raw import raw
 
 Json = dict[str, Any]
+# Events that are on nobody's screen.
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +88,10 @@ async def test_every_kind_of_channel_is_there_and_no_other(document: Json) -> No
 
 
 IN_THE_TRAIL_ONLY = {
+    "auth.factor_started",
     "auth.login_failed",
+    "auth.passkey_refused",
+    "auth.second_factor_asked",
     "auth.api_key_refused",
     "auth.oauth_refused",
     "teams.deleted",
@@ -196,6 +201,7 @@ async def test_what_is_heard_fits_what_the_document_says(
     await anns.until(lambda: ("joined", channels.team(team), False) in anns.said)
     await everything_happens(api, ann, bob, team)
     await keys_happen(bob)
+    await everything_of_factors(bob)
     await a_provider_is_linked_and_unlinked(bob)
     await ann.put(f"/teams/{team}/members/{cid.id}", {"role": "admin"})
     await anns.until(lambda: "teams.changed" in anns.types(channels.team(team)))
