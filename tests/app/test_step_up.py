@@ -20,6 +20,10 @@ async def test_what_is_sensitive_asks_for_a_second_factor_not_older_than_ten_min
         ann.post("/auth/mfa/totp"),
         ann.post("/auth/passkeys/register/options"),
         ann.delete("/auth/passkeys/pkey_x"),
+        ann.post("/auth/api-keys", {"name": "Robot", "scopes": []}),
+        ann.post("/auth/api-keys/key_x/rotate", {"overlapSeconds": 0}),
+        ann.delete("/auth/identities/ident_x"),
+        ann.delete("/users/me"),
     ):
         refused = problem(await ask, 403, "step_up_required")
         assert refused["factors"] == ["totp", "recovery_code"]
