@@ -15,8 +15,21 @@ from app.config import Config
 from app.mail.rendering import render
 from app.worker import Worker
 from domain import db, mail
+from domain.auth import email_change, links, magic_link, recovery, verification
 
 log = logging.getLogger("maycole.background")
+
+
+# Whose jobs a worker does: none of them starts without.
+HANDLING = (email_change, magic_link, recovery, verification)
+
+
+def write_links(config: Config) -> None:
+    """Tell the domain where links in mails lead, and whether addresses are to be confirmed."""
+    links.install(config.links_base)
+    verification.install(required=config.require_verified_email)
+    if config.public_url is None:
+        log.warning("PUBLIC_URL is not set: links in mails lead to %s", config.links_base)
 
 
 def equip(config: Config) -> None:
@@ -37,6 +50,7 @@ async def _work(config: Config, say: Callable[[str], None]) -> None:
     assert config.database_url is not None, "it was needed"
     secrets.install(config)
     equip(config)
+    write_links(config)
     await db.open_pool(config.database_url)
     worker = Worker(config.database_url)
     loop = asyncio.get_running_loop()

@@ -15,7 +15,7 @@ from typing import Any, Final
 from litestar import Litestar
 
 from app import secrets
-from app.background import equip
+from app.background import equip, write_links
 from app.config import Config
 from app.pipeline import positions
 from app.worker import GRACE_S, Worker
@@ -99,6 +99,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     config: Config = app.state.config
     assert config.database_url is not None, "the shell checks what is needed (app/config.py)"
     secrets.install(config)
+    write_links(config)
     await db.open_pool(config.database_url)
     if config.runs_jobs:
         equip(config)

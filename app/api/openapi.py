@@ -21,6 +21,7 @@ Json = dict[str, Any]
 SECURED: Final[list[Json]] = [{"bearer": []}]
 PATH_PARAMETERS: Final = {
     "item_id": "the item's id",
+    "session_id": "the session's id",
     "team_id": "the team's id",
     "user_id": "the user's id; `me` is yourself",
 }

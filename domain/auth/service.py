@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from domain import db, ids
 from domain.actor import Actor
-from domain.auth import passwords, sessions
+from domain.auth import devices, passwords, sessions, verification
 from domain.auth.model import LoggedIn, Login, LoginFailed, Registered, Registration, SignedIn
 from domain.errors import Unauthenticated
 from domain.record import record
@@ -26,9 +26,11 @@ async def register(actor: Actor, new: Registration) -> SignedIn:
         user = await users.create(
             user_id, email=new.email, name=new.name, password_hash=password_hash, personal_team_id=team_id
         )
+        await verification.not_reserved(new.email)
         await teams.create_personal(actor, team_id, name=new.name)
         answer = await sessions.start(actor, user, amr=["pwd"])
         await record(actor, Registered(team_id=team_id, user_id=user.id, session_id=session_id, user=user))
+        await verification.send_link(user)
     return answer
 
 
@@ -48,9 +50,15 @@ async def login(actor: Actor, given: Login) -> SignedIn:
 
 
 async def signed_in(actor: Actor, user_id: str, personal_team_id: str, *, amr: Sequence[str]) -> SignedIn:
-    """A new session for a user who has shown who they are, in these ways; every way in ends here."""
+    """A new session for a user who has shown who they are, in these ways; every way in ends here.
+
+    Raises Forbidden `email_not_verified` where addresses are to be confirmed first.
+    """
+    await verification.require(actor.acting_as(user_id, personal_team_id=personal_team_id))
     actor = actor.acting_as(user_id, session_id=ids.new("sess"), personal_team_id=personal_team_id)
     async with db.transaction():
-        answer = await sessions.start(actor, await users.me(actor), amr=amr)
+        user = await users.me(actor)
+        answer = await sessions.start(actor, user, amr=amr)
+        await devices.look(actor, user)
         await record(actor, LoggedIn(team_id=personal_team_id, user_id=user_id, session_id=answer.session_id))
     return answer

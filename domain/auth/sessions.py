@@ -14,7 +14,7 @@ import msgspec
 
 from domain import db, pages
 from domain.actor import Actor
-from domain.auth import tokens
+from domain.auth import post, tokens
 from domain.auth.model import Session, SessionRevoked, SignedIn
 from domain.auth.tables import UserSessions
 from domain.auth.tokens import Claims
@@ -114,6 +114,7 @@ async def refresh(actor: Actor, token: str) -> SignedIn:
             signed_in = await _exchange(actor, session, token)
             if signed_in is None:
                 await revoke(actor, [session["id"]], "refresh_token_reused")
+                await post.notice(await users.me(actor), "token_reused")
     if signed_in is None:
         raise Unauthenticated("This refresh token is not valid: sign in again.", code="invalid_refresh_token")
     return signed_in
