@@ -8,20 +8,22 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Final
 
 from app import secrets
 from app.adapters.mail_files import MailFiles
 from app.config import Config
 from app.mail.rendering import render
 from app.worker import Worker
+from channels.announcing import announcing
 from domain import db, mail
-from domain.auth import email_change, links, magic_link, recovery, verification
+from domain.auth import email_change, links, magic_link, recovery, sweeping, verification
 
 log = logging.getLogger("maycole.background")
 
-
-# Whose jobs a worker does: none of them starts without.
-HANDLING = (email_change, magic_link, recovery, verification)
+# Whoever declares jobs or periodic work: to be imported is what counts.
+DECLARING: Final = (mail, sweeping, email_change, magic_link, recovery, verification)
 
 
 def write_links(config: Config) -> None:
@@ -57,7 +59,8 @@ async def _work(config: Config, say: Callable[[str], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
     try:
-        say("working")
-        await worker.run()
+        async with announcing(config.redis_url) if config.redis_url else nullcontext():
+            say("working")
+            await worker.run()
     finally:
         await db.close_pool()

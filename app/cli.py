@@ -4,6 +4,7 @@ maycole up        everything on this machine, no configuration
 maycole serve     production: your Postgres, your Redis, any number of workers
 maycole worker    do background jobs for `maycole serve`
 maycole jobs      what waits, what is parked and why; try it again
+maycole keys      seal secrets at rest again, with a new key
 maycole migrate   bring the database to this version's schema
 maycole demo      two users, a team, items, and a gentle stream of changes
 """
@@ -17,11 +18,12 @@ from collections.abc import Sequence
 import asyncpg
 
 from app import config as configuration
-from app import jobs_cli
+from app import jobs_cli, keys_cli
 from app.background import work
 from app.config import ConfigError
 from app.demo import DemoFailed, demo
 from app.jobs_cli import NotRetried
+from app.keys_cli import NotRotated
 from app.main import NEEDED
 from app.migrate import MigrationFailed, migrate
 from app.server import serve_many
@@ -34,6 +36,7 @@ WHAT_WENT_WRONG = (
     MigrationFailed,
     DemoFailed,
     NotRetried,
+    NotRotated,
     asyncpg.PostgresError,
     OSError,
 )
@@ -72,6 +75,10 @@ def _jobs(given: argparse.Namespace) -> None:
 
 def _jobs_retry(given: argparse.Namespace) -> None:
     jobs_cli.retry(_database(), given.ids, everything=given.all, say=_say)
+
+
+def _keys_rotate(given: argparse.Namespace) -> None:
+    keys_cli.rotate(configuration.read(need=("DATABASE_URL", "JWT_SECRET", "ENCRYPTION_KEY")), say=_say)
 
 
 def _database() -> str:
@@ -127,6 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     command("worker", _worker, "do background jobs: mail, periodic work", _WORKER)
     _add_jobs(command("jobs", _jobs, "what waits, what is parked and why; try it again", _JOBS))
+    keys = command("keys", _keys_rotate, "seal secrets at rest again, with a new key", _KEYS)
+    keys.add_argument("what", choices=["rotate"], help="what is to be done with them")
     command("migrate", _migrate, "bring the database to this version's schema", _MIGRATE)
     demo_ = command("demo", _demo, "two users, a team, items, and a gentle stream of changes", _DEMO)
     demo_.add_argument("--url", help="the server (default: PUBLIC_URL, or HOST and PORT)")
@@ -191,6 +200,7 @@ SIGTERM lets it finish what it holds, for 10 seconds; what is left goes back to 
   DATABASE_URL        required
   JWT_SECRET, ENCRYPTION_KEY  required, the same as the servers' (and each _PREVIOUS)
   PUBLIC_URL, AUTH_REQUIRE_VERIFIED_EMAIL  the same as the servers'
+  REDIS_URL           news of what jobs change is announced here at once; without it, it takes a second or two
   MAYCOLE_DATA_DIR    where mail is written, in mail/ (default .maycole in this directory)
   SENDGRID_FROM_EMAIL whom mail is from (default Maycole <no-reply@localhost>)
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
@@ -201,6 +211,16 @@ good are parked: they are listed with how often they were tried and their last e
 `maycole jobs retry`.
 
   DATABASE_URL        required
+"""
+_KEYS = """\
+`maycole keys rotate` seals again, with ENCRYPTION_KEY, every secret at rest that another key had sealed.
+Servers and workers go on meanwhile. First give all of them the new key as ENCRYPTION_KEY and the old one as
+ENCRYPTION_KEY_PREVIOUS; then run this; when it says that nothing is left, the old key may go.
+
+  DATABASE_URL             required
+  JWT_SECRET               required, the same as the servers'
+  ENCRYPTION_KEY           required, the new key
+  ENCRYPTION_KEY_PREVIOUS  the key before it
 """
 _MIGRATE = """\
 Runs the migrations that have not run yet and makes the coming partitions. Harmless to repeat, and to run from

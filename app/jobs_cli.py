@@ -23,7 +23,7 @@ def show(url: str, *, say: Say) -> None:
         for line in [*_table(counts), *_parked(parked)]:
             say(line)
 
-    asyncio.run(_with_database(url, look))
+    asyncio.run(with_database(url, look))
 
 
 def retry(url: str, ids: Sequence[int], *, everything: bool, say: Say) -> None:
@@ -40,10 +40,10 @@ def retry(url: str, ids: Sequence[int], *, everything: bool, say: Say) -> None:
         if left := [f"job {job_id}: {what}" for job_id, what in said.items() if what != "queued"]:
             raise NotRetried("\n".join(left))
 
-    asyncio.run(_with_database(url, put_back))
+    asyncio.run(with_database(url, put_back))
 
 
-async def _with_database(url: str, work: Callable[[], Awaitable[None]]) -> None:
+async def with_database(url: str, work: Callable[[], Awaitable[None]]) -> None:
     await db.open_pool(url, size=2)
     try:
         await work()

@@ -15,6 +15,7 @@ from litestar.di import Provide
 
 from app import config as configuration
 from app.api import docs
+from app.api.api_keys import ApiKeysController
 from app.api.audit_logs import AuditLogsController
 from app.api.auth import AuthController
 from app.api.inventory import InventoryController
@@ -56,6 +57,7 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
             AuthController,
             MailsController,
             EmailController,
+            ApiKeysController,
             UsersController,
             TeamsController,
             InventoryController,

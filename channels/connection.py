@@ -47,7 +47,8 @@ log = logging.getLogger("maycole.connection")
 class Connection:
     """A follower (channels/hub.py) with a wire of its own.
 
-    Without `joins` the server joins nothing for it, and the channel with news of its rights is only heard.
+    Without `joins` the server joins nothing for it. The channel with news of its rights is then only listened
+    to, as it is for an API key.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Connection:
 
         `answer` makes the reply out of the results; nothing is pushed ahead of it. Raises Refused, HangUp.
         """
-        claims = self._gate.claims(token)
+        claims = await self._gate.claims(token, self.via)
         own = self._gate.own_channel(claims.sub)
         async with self._joining, self._relay.following(own) as (news,):
             while True:
@@ -117,15 +118,16 @@ class Connection:
         """Nothing waits here, so the positions that are answered are where the client is let in."""
         self.standing.begin(claims, rights)
         room = ANSWER_BYTES_MAX
+        told = self._joined_by_server(rights)
         results: dict[str, Subscribed] = {}
         for feed in feeds:
-            encoding = self.encoding if self._joins else SILENT
+            encoding = self.encoding if feed.channel in told else SILENT
             result = self._enter(
                 feed, before.get(feed.channel), by_server=True, encoding=encoding, bytes_max=room
             )
             room = max(0, room - sum(map(len, result.publications)))
             results[feed.channel] = result
-        self.say(answer(results))
+        self.say(answer({channel: results[channel] for channel in told}))
         self._follow(*results)
         if not self.gone:
             self.pulse.begin()
@@ -140,12 +142,12 @@ class Connection:
         channel = body.channel
         since = Since(body.offset, body.epoch) if body.recover else None
         async with self._joining:
-            if channel in self.subscriptions:
-                raise Refused(105)
             if sum(not sub.by_server for sub in self.subscriptions.values()) >= CHANNELS_MAX:
                 raise Refused(106)
             rights = await self.standing.fresh()
             self._gate.may_follow(rights, channel, body.token)
+            if channel in self.subscriptions:
+                raise Refused(105)
             unopened = self._gate.allowed(
                 rights, [name for name in soon if name not in self._relay.hub.feeds]
             )
@@ -205,16 +207,14 @@ class Connection:
     # As a follower, and as the watcher of its wire
 
     def hear(self, pushed: bytes) -> None:
-        """A push on the user's own channel: rights, or the session itself, may have changed with it."""
+        """A push on the user's own channel: rights, or the session or key, may have changed with it."""
         claims = self.standing.claims
         assert claims is not None, "only a client that said who it is follows its user's channel"
-        match self._gate.concerns(pushed, claims.sid):
-            case "rights":
-                self._recheck_soon()
-            case "session":
-                self.hang_up(3500)
-            case "nothing":
-                pass
+        means = self._gate.concerns(pushed, claims.sid)
+        if means == "rights":
+            self._recheck_soon()
+        elif means == "end":
+            self.hang_up(3500)
 
     def lost(self, channel: str) -> None:
         subscription = self.subscriptions.get(channel)
@@ -248,7 +248,7 @@ class Connection:
 
     async def refresh(self, token: str) -> None:
         """A new token for the time to come, of the same user. Raises Refused, HangUp."""
-        claims = self._gate.claims(token)
+        claims = await self._gate.claims(token, self.via)
         async with self._joining:
             before = self.standing.claims
             await self.standing.renew(claims)

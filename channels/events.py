@@ -102,17 +102,17 @@ async def connection_uni_sse(request: Request[Any, Any, Any]) -> ASGIApp:
     since = request.headers.get("last-event-id", query.get("since") or "")
     if not is_allowed(request):
         return ASGIResponse(status_code=403)
-    status = await _status(live, token, query.get("channel", ""))
+    status = await _status(live, token, query.get("channel", ""), dict(request.scope))
     if status != 200:
         return ASGIResponse(status_code=status)
     return _follow(live, token, _asked(query.get("channel", ""), since))
 
 
-async def _status(live: Live, token: str, channel: str) -> int:
+async def _status(live: Live, token: str, channel: str, via: dict[str, Any]) -> int:
     """Whether it may follow: once the stream has begun there is no saying so any more."""
     try:
-        claims = live.gate.claims(token)
-        rights = await live.gate.rights(claims.sub, claims.sid)
+        claims = await live.gate.claims(token, via)
+        rights = await live.gate.rights(claims)
         if rights is None:
             return 401
         live.gate.may_follow(rights, channel)

@@ -7,7 +7,7 @@ concern, which every connection of that user follows; `concerns` reads that news
 
 import asyncio
 from collections.abc import Collection, Mapping
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Raw
@@ -15,24 +15,27 @@ from msgspec import Raw
 from channels.coalesce import Coalesced
 from channels.protocol import ClientInfo, HangUp, Refused
 from domain import channels
-from domain.auth import sessions
-from domain.auth.sessions import Identity
+from domain.actor import Actor
+from domain.auth import credentials
+from domain.auth.credentials import Identity
 from domain.auth.tokens import Claims
 from domain.channels import Kind
-from domain.errors import Unauthenticated
+from domain.errors import Forbidden, Unauthenticated
 from domain.teams import policy
 
 # News after which a connection must ask again what it may follow.
 _CHANGES_RIGHTS: Final = frozenset(
     {"teams.created", "teams.member_added", "teams.member_removed", "teams.role_changed"}
 )
-_ENDS_SESSION: Final = "auth.session_revoked"
+# The same for the connections of one API key; and what ends those of a session or of a key.
+_CHANGES_KEY: Final = frozenset({"auth.api_key_changed", "auth.api_key_rotated"})
+_ENDS: Final = frozenset({"auth.session_revoked", "auth.api_key_revoked"})
 
 Roles = Mapping[str, policy.Role]
 
 
 class Rights(msgspec.Struct, frozen=True):
-    """What a session stands for and may do, as the database had it when it was asked."""
+    """What a session or an API key stands for and may do, as the database had it when it was asked."""
 
     identity: Identity
     roles: Roles
@@ -42,37 +45,37 @@ class Gate:
     """One a process. Questions of many connections at once are put together."""
 
     def __init__(self) -> None:
-        self._identities = Coalesced(sessions.identities)
+        self._identities = Coalesced(credentials.identities)
         self._roles = Coalesced(policy.roles_of)
 
-    def claims(self, token: str) -> Claims:
-        """Whom an access token names, for how long. Raises Refused 109, or HangUp."""
+    async def claims(self, token: str, via: Mapping[str, Any]) -> Claims:
+        """Whom an access token or an API key names, for how long; `via` is the scope of the connection.
+
+        Raises Refused 103, 109, or HangUp.
+        """
         if not token:
             raise HangUp(3501)
         try:
-            return sessions.claims(token)
+            client = via.get("client")  # ASGI may leave it out
+            return await credentials.introduced(token, Actor(ip=client[0] if client else None))
+        except Forbidden as elsewhere:
+            raise Refused(103) from elsewhere
         except Unauthenticated as unknown:
             if unknown.problem == "token_expired":
                 raise Refused(109) from unknown
             raise HangUp(3500) from unknown
 
-    async def rights(self, user_id: str, session_id: str) -> Rights | None:
-        """What this session may do now; None where it is over."""
-        asked = self._identities.ask(session_id), self._roles.ask(user_id)
+    async def rights(self, claims: Claims) -> Rights | None:
+        """What this session or key may do now; None where it is over."""
+        asked = self._identities.ask(claims), self._roles.ask(claims.sub)
         identity, roles = await asyncio.shield(asked[0]), await asyncio.shield(asked[1])
-        if identity is None or identity.user_id != user_id:
-            return None
-        return Rights(identity, roles or {})
+        return _rights(identity, roles or {}) if identity is not None else None
 
-    async def rights_of(self, users: Mapping[str, str]) -> dict[str, Rights]:
-        """The same for many sessions (session -> user), in two queries; those that are over are left out."""
-        identities = await sessions.identities(sorted(users))
-        roles = await policy.roles_of(sorted(set(users.values())))
-        return {
-            session_id: Rights(identity, roles[identity.user_id])
-            for session_id, identity in identities.items()
-            if identity.user_id == users[session_id]
-        }
+    async def rights_of(self, known: Collection[Claims]) -> dict[Claims, Rights]:
+        """The same for many, in two queries; those that are over are left out."""
+        identities = await credentials.identities(known)
+        roles = await policy.roles_of(sorted({claims.sub for claims in known}))
+        return {claims: _rights(identity, roles[claims.sub]) for claims, identity in identities.items()}
 
     def kind_of(self, channel: str) -> Kind:
         """What holds for a channel that may be followed."""
@@ -87,16 +90,19 @@ class Gate:
     def may_follow(self, rights: Rights, channel: str, token: str | None = None) -> None:
         """Raises Refused: 102 for a name that no channel has, 103 alike for forbidden and for absent.
 
+        An API key hears what it could read over REST: never what is said to its user in person.
         `token` is the one that a subscribe came with; here rights are enough, and it is not looked at.
         """
         parsed = channels.parse(channel)
         if parsed is None:
             raise Refused(102)
         kind, owner_id = parsed
+        limits = rights.identity.limits
         if kind.owner == "user":
-            allowed = owner_id == rights.identity.user_id
+            allowed = owner_id == rights.identity.user_id and limits is None
         else:
-            allowed = policy.grants(rights.roles.get(owner_id), kind.permission)
+            granted = policy.grants(rights.roles.get(owner_id), kind.permission)
+            allowed = granted and policy.left(limits, kind.permission)
         if not allowed:
             raise Refused(103)
 
@@ -106,20 +112,27 @@ class Gate:
         raise Refused(103)
 
     def joined_by_server(self, rights: Rights) -> list[str]:
-        """What a connection of this user follows from its connect on: their own channels, their teams'."""
+        """What a connection of this user follows from its connect on: their own channels, their teams'.
+
+        Of those, what an API key may follow.
+        """
+        own, limits = rights.identity.user_id, rights.identity.limits
         return [
             f"{kind.name}:{owner_id}"
             for kind in channels.KINDS.values()
-            if kind.joined_by_server
-            for owner_id in ([rights.identity.user_id] if kind.owner == "user" else rights.roles)
+            if kind.joined_by_server and (limits is None or kind.owner == "team")
+            if policy.left(limits, kind.permission)
+            for owner_id in ([own] if kind.owner == "user" else rights.roles)
         ]
 
     def allowed(self, rights: Rights, wanted: Collection[str]) -> list[str]:
-        """Those of these channels that may be followed."""
+        """Those of these channels that may be followed, or are heard for news of these rights."""
+        own = self.own_channel(rights.identity.user_id)
         allowed: list[str] = []
         for channel in wanted:
             try:
-                self.may_follow(rights, channel)
+                if channel != own:
+                    self.may_follow(rights, channel)
             except Refused:
                 continue  # whoever asks for it is told so by may_follow
             allowed.append(channel)
@@ -133,18 +146,23 @@ class Gate:
         """What others on a channel see of this user, as JSON."""
         return Raw(msgspec.json.encode({"name": rights.identity.name}))
 
-    def concerns(self, pushed: bytes, session_id: str) -> Literal["nothing", "rights", "session"]:
-        """What a push on the `user:` channel means for a connection of this session."""
+    def concerns(self, pushed: bytes, credential: str) -> Literal["nothing", "rights", "end"]:
+        """What a push on the `user:` channel means for a connection of this session or key."""
         news = _pushed.decode(pushed).push.pub.data
-        if news.type in _CHANGES_RIGHTS:
+        is_about_it = credential in (news.data.session_id, news.data.key_id)
+        if news.type in _CHANGES_RIGHTS or (is_about_it and news.type in _CHANGES_KEY):
             return "rights"
-        if news.type == _ENDS_SESSION and news.data.session_id == session_id:
-            return "session"
-        return "nothing"
+        return "end" if is_about_it and news.type in _ENDS else "nothing"
+
+
+def _rights(identity: Identity, roles: Roles) -> Rights:
+    """A stranger's role is what a key has in teams that it does not reach."""
+    return Rights(identity, identity.limits.reached(roles) if identity.limits is not None else roles)
 
 
 class _Data(msgspec.Struct):
     session_id: str = msgspec.field(name="sessionId", default="")
+    key_id: str = msgspec.field(name="keyId", default="")
 
 
 class _News(msgspec.Struct):

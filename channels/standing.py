@@ -1,7 +1,8 @@
 """Standing: who a client says it is, for how long that is good, and what it may do.
 
 What it may do is asked once for all that the client says in one breath, and again when news of its rights is
-heard. A token that runs out is not the end: the client has EXPIRED_FOR_S to bring the next one.
+heard. An access token that runs out is not the end: the client has EXPIRED_FOR_S to bring the next one. An
+API key that runs out is.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from channels.protocol import ClientInfo, HangUp
 from domain.auth.tokens import LEEWAY_S, Claims
 
 EXPIRED_FOR_S: Final = 25.0
+LASTS_S_MAX: Final = 2**31 - 1  # what SDKs can count
 
 
 class Standing:
@@ -30,7 +32,7 @@ class Standing:
 
     async def rights_of(self, claims: Claims) -> Rights:
         """Raises HangUp where the session is over."""
-        rights = await self._gate.rights(claims.sub, claims.sid)
+        rights = await self._gate.rights(claims)
         if rights is None:
             raise HangUp(3500)
         return rights
@@ -41,12 +43,14 @@ class Standing:
         self._are_fresh = True
         self.stop()
         if self.lasts_s is not None:
-            after = self.lasts_s + EXPIRED_FOR_S
-            self._timer = asyncio.get_running_loop().call_later(after, self._hang_up, 3005)
+            after, code = (self.lasts_s, 3500) if claims.key else (self.lasts_s + EXPIRED_FOR_S, 3005)
+            self._timer = asyncio.get_running_loop().call_later(after, self._hang_up, code)
 
     async def renew(self, claims: Claims) -> None:
-        """Another token, of the same user. Raises HangUp."""
-        if self.claims is None or claims.sub != self.claims.sub:
+        """Another token of the same user, or another key in the place of a key. Raises HangUp."""
+        before = self.claims
+        # What the server joined for a session is not for a key, and stays joined.
+        if before is None or claims.sub != before.sub or (claims.key is None) != (before.key is None):
             raise HangUp(3500)
         self.begin(claims, await self.rights_of(claims))
 
@@ -67,14 +71,17 @@ class Standing:
     @property
     def is_expired(self) -> bool:
         """Whether the token has run out; nothing but a new one is taken then."""
-        exp = self.claims.exp if self.claims is not None else 0
-        return bool(exp) and exp + LEEWAY_S < time.time()
+        if self.claims is None or not self.claims.exp:
+            return False
+        return self.claims.exp + (0 if self.claims.key else LEEWAY_S) < time.time()
 
     @property
     def lasts_s(self) -> int | None:
         """Seconds for which the token is good, at least 1; None for ever."""
         assert self.claims is not None, "asked only of a client that said who it is"
-        return max(1, round(self.claims.exp - time.time())) if self.claims.exp else None
+        if not self.claims.exp:
+            return None
+        return min(max(1, round(self.claims.exp - time.time())), LASTS_S_MAX)
 
     def info(self, client_id: str) -> ClientInfo:
         """What others on a channel see of this client."""

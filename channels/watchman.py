@@ -1,4 +1,4 @@
-"""The watchman: every ROUND_EVERY_S, asks of all open sockets at once whether session and rights still hold.
+"""The watchman: every ROUND_EVERY_S, asks of all open sockets at once if credential and rights still hold.
 
 News of a change is heard at once (channels/connection.py). This is the hard bound for all that is no news: an
 account that was disabled, a session that expired, an entry that went astray.
@@ -36,12 +36,11 @@ class Watchman:
 
     async def make_round(self) -> None:
         known = {connection: connection.standing.claims for connection in self._connections}
-        sessions = {claims.sid: claims.sub for claims in known.values() if claims is not None}
-        rights = await self._gate.rights_of(sessions)
+        rights = await self._gate.rights_of({claims for claims in known.values() if claims is not None})
         for connection, claims in known.items():
             if claims is None or connection.gone or connection.standing.claims is not claims:
                 continue  # it went, or came with another token, while we asked
-            if claims.sid not in rights:
+            if claims not in rights:
                 connection.hang_up(3500)
             else:
-                connection.check(rights[claims.sid])
+                connection.check(rights[claims])

@@ -1,19 +1,50 @@
 """Actor: who asks, from where, with which session or key. The first argument of every verb.
 
 An actor says who someone is, never what they may do: rights are asked of domain/teams/policy.py each time.
+Who comes with an API key may less than that: `limits` says how much of it is left.
 """
+
+from collections.abc import Mapping
+from typing import TypeVar
 
 import msgspec
 
 from domain.errors import Unauthenticated
 
+T = TypeVar("T")
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How far an API key reaches within the rights of its user: with these permissions, in all their teams
+    or in one.
+
+    It takes away and never gives: a decision is that a role grants it *and* that the limits leave it.
+    """
+
+    scopes: frozenset[str]
+    team_id: str | None
+
+    def leave(self, permission: str) -> bool:
+        return permission in self.scopes
+
+    def reach(self, team_id: str) -> bool:
+        return self.team_id is None or self.team_id == team_id
+
+    def reached(self, by_team: Mapping[str, T]) -> dict[str, T]:
+        """Of what there is for several teams, that of those it reaches."""
+        return {team_id: value for team_id, value in by_team.items() if self.reach(team_id)}
+
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
-    """`user_id` is None for the system itself and for somebody who has not signed in."""
+    """`user_id` is None for the system itself and for somebody who has not signed in.
+
+    `limits` is there if and only if `key_id` is.
+    """
 
     user_id: str | None = None
     session_id: str | None = None
     key_id: str | None = None
+    limits: Limits | None = None
     personal_team_id: str | None = None
     is_staff: bool = False
     ip: str | None = None
@@ -28,9 +59,11 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
         return self.user_id
 
     def team(self, chosen: str | None) -> str:
-        """The team a request is about: the one it names, or else the caller's personal one."""
+        """The team a request is about: the one it names, or else the key's own, or the personal one."""
         if chosen is not None:
             return chosen
+        if self.limits is not None and self.limits.team_id is not None:
+            return self.limits.team_id
         if self.personal_team_id is None:
             raise Unauthenticated("Sign in first.")
         return self.personal_team_id

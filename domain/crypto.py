@@ -66,9 +66,14 @@ def opened(place: str, ciphertext: str) -> bytes:
         raise Unopenable(f"this was not sealed for {place}") from error
 
 
+def current_prefix() -> str:
+    """What every ciphertext of the key that is in use now begins with."""
+    return f"{_current()[0]}."
+
+
 def is_current(ciphertext: str) -> bool:
     """Whether it was sealed with the key that is in use now."""
-    return ciphertext.startswith(f"{_current()[0]}.")
+    return ciphertext.startswith(current_prefix())
 
 
 def _current() -> tuple[str, AESGCM]:

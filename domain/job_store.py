@@ -87,6 +87,14 @@ class Parked(msgspec.Struct, frozen=True):
     error: str
 
 
+class Payload(msgspec.Struct, frozen=True):
+    """What a job is told, as it is kept."""
+
+    id: int
+    entrypoint: str
+    payload: bytes
+
+
 Again = Literal["queued", "not parked", "one with its key is waiting already"]
 
 
@@ -200,6 +208,23 @@ async def retry(job_id: int) -> Again:
     except asyncpg.UniqueViolationError:
         return "one with its key is waiting already"
     return "not parked"
+
+
+async def payloads(names: Sequence[str]) -> list[Payload]:
+    """What the jobs of these names are told, whatever their state."""
+    rows = await db.fetch(
+        "SELECT id, entrypoint, payload FROM pgqueuer WHERE entrypoint = ANY($1) AND payload IS NOT NULL",
+        list(names),
+    )
+    return [db.as_struct(Payload, row) for row in rows]
+
+
+async def replace_payload(job_id: int, old: bytes, new: bytes) -> bool:
+    """Write what says the same; whether the job was there still, and told what it was."""
+    tag = await db.execute(
+        "UPDATE pgqueuer SET payload = $3 WHERE id = $1 AND payload = $2", job_id, old, new
+    )
+    return tag == "UPDATE 1"
 
 
 async def tidy() -> int:

@@ -86,7 +86,7 @@ class Job(Generic[P]):
         """The payload as it is kept. Raises ValueError where it is too large."""
         written = msgspec.json.encode(payload)
         if self.secret:
-            written = crypto.sealed(f"jobs/{self.name}", written).encode()
+            written = crypto.sealed(place(self.name), written).encode()
         if len(written) > PAYLOAD_BYTES_MAX:
             raise ValueError(
                 f"the payload of {self.name} has {len(written)} bytes: keep it, and enqueue its id"
@@ -97,7 +97,7 @@ class Job(Generic[P]):
         """Do it once. Raises what the handler raises, and GiveUp where the payload cannot be read."""
         assert self._handle is not None, "a worker takes only what is handled"
         try:
-            plain = crypto.opened(f"jobs/{self.name}", written.decode()) if self.secret else written
+            plain = crypto.opened(place(self.name), written.decode()) if self.secret else written
             payload = msgspec.json.decode(plain, type=self._payload)
         except (crypto.Unopenable, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise GiveUp(f"the payload cannot be read: {type(error).__name__}") from error
@@ -115,6 +115,11 @@ class Job(Generic[P]):
         where = f" ({PurePath(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
         said = "" if self.secret else f": {' '.join(str(error).split())}"
         return f"{type(error).__name__}{said[:ERROR_CHARS_MAX]}{where}"
+
+
+def place(name: str) -> str:
+    """Where payloads of this kind are, for domain/crypto.py."""
+    return f"jobs/{name}"
 
 
 async def enqueue(

@@ -42,7 +42,7 @@ class KindsGate(OpenGate):
     A token is the user's name, and `@<second>` where it is not good for ever.
     """
 
-    def claims(self, token: str) -> Claims:
+    async def claims(self, token: str, via: Any) -> Claims:
         user, _, until_s = token.partition("@")
         return Claims(user, f"sess_{user}", int(until_s or 0))
 

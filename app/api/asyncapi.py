@@ -96,8 +96,7 @@ def document(host: str) -> Json:
                 "accessToken": {
                     "type": "http",
                     "scheme": "bearer",
-                    "bearerFormat": "JWT",
-                    "description": "an access token; it travels as `token` of the command `connect`",
+                    "description": "an access token or an API key; it travels as `token` of `connect`",
                 }
             },
         },

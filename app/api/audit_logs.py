@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from app.api.envelope import Cursor, Limit, Live, TeamId, live
+from app.pipeline.identity import BY_KEY
 from domain.actor import Actor
 from domain.audit_logs import service as audit_logs
 from domain.audit_logs.model import AuditRecord, Filter
@@ -21,6 +22,7 @@ _TIME: Final[dict[str, Any]] = {"max_length": 40, "schema_extra": {"format": "da
 class AuditLogsController(Controller):
     path = "/api/audit-logs"
     tags = ("audit logs",)
+    opt = BY_KEY
 
     @get("/")
     async def page(

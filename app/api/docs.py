@@ -71,7 +71,10 @@ def openapi() -> OpenAPIConfig:
         render_plugins=[SwaggerPage(path="/"), Document(path="/openapi.json")],
         components=Components(
             security_schemes={
-                "bearer": SecurityScheme(type="http", scheme="bearer", description="an access token")
+                "bearer": SecurityScheme(type="http", scheme="bearer", description="an access token"),
+                "apiKey": SecurityScheme(
+                    type="http", scheme="bearer", description="an API key, which may what its scopes say"
+                ),
             }
         ),
         security=[{"bearer": []}],

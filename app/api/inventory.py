@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from app.api.envelope import Cursor, Limit, Live, Many, One, TeamId, live, many, one
+from app.pipeline.identity import BY_KEY
 from domain.actor import Actor
 from domain.inventory import service as inventory
 from domain.inventory.model import Adjustment, Filter, Item, ItemBody, ItemPatch, Movement, NewItem, Sort
@@ -16,6 +17,7 @@ from domain.pages import LIMIT_DEFAULT
 class InventoryController(Controller):
     path = "/api/inventory"
     tags = ("inventory",)
+    opt = BY_KEY
 
     @post("/")
     async def create(self, data: JSONBody[NewItem], caller: NamedDependency[Actor]) -> Response[One[Item]]:

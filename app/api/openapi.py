@@ -19,8 +19,10 @@ from app.pipeline.errors import Problem
 Json = dict[str, Any]
 
 SECURED: Final[list[Json]] = [{"bearer": []}]
+SECURED_BY_KEY: Final[list[Json]] = [*SECURED, {"apiKey": []}]
 PATH_PARAMETERS: Final = {
     "item_id": "the item's id",
+    "key_id": "the API key's id",
     "session_id": "the session's id",
     "team_id": "the team's id",
     "user_id": "the user's id; `me` is yourself",
@@ -95,7 +97,7 @@ def _operation(draft: Json, handler: HTTPRouteHandler, schema: dict[Any, Json]) 
         "operationId": f"{_camel(tag)}.{_camel(handler.fn.__name__)}",
         "summary": re.split(r"[:;.](?:\s|$)", text)[0],
         "description": text,
-        "security": SECURED if "caller" in taken else [],
+        "security": _security(handler),
         "parameters": parameters,
         "responses": _responses(draft, handler, schema),
     }
@@ -105,6 +107,13 @@ def _operation(draft: Json, handler: HTTPRouteHandler, schema: dict[Any, Json]) 
         body = schema[handler.parsed_data_field.annotation]
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
     return operation
+
+
+def _security(handler: HTTPRouteHandler) -> list[Json]:
+    """Who may call it: a handler that takes `caller` needs a token, and says whether it may be an API key."""
+    if "caller" not in handler.parsed_fn_signature.parameters:
+        return []
+    return SECURED_BY_KEY if handler.opt.get("by_key") else SECURED
 
 
 def _responses(draft: Json, handler: HTTPRouteHandler, schema: dict[Any, Json]) -> Json:

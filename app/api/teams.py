@@ -9,6 +9,7 @@ from litestar.params import FromPath, JSONBody
 
 from app.api.envelope import Cursor, Limit, Live, Many, One, live, many, one
 from app.pipeline.etag import etag
+from app.pipeline.identity import BY_KEY
 from domain.actor import Actor
 from domain.pages import LIMIT_DEFAULT
 from domain.teams import service as teams
@@ -37,20 +38,20 @@ class TeamsController(Controller):
             headers={"Location": f"/api/teams/{team.id}", "ETag": etag(team.version)},
         )
 
-    @get("/")
+    @get("/", opt=BY_KEY)
     async def mine(
         self, caller: NamedDependency[Actor], limit: Limit = LIMIT_DEFAULT, cursor: Cursor = None
     ) -> Many[Team]:
         """The teams you are in, newest first."""
         return many(await teams.mine(caller, limit=limit, cursor=cursor))
 
-    @get("/{team_id:str}")
+    @get("/{team_id:str}", opt=BY_KEY)
     async def read(self, team_id: FromPath[str], caller: NamedDependency[Actor]) -> Response[One[Team]]:
         """A team that you are in."""
         team = await teams.get(caller, team_id)
         return one(team, version=team.version)
 
-    @get("/{team_id:str}/members")
+    @get("/{team_id:str}/members", opt=BY_KEY)
     async def members(
         self,
         team_id: FromPath[str],
@@ -61,7 +62,7 @@ class TeamsController(Controller):
         """Who is in the team; `position` is that of `team:<teamId>`."""
         return live(*await teams.members(caller, team_id, limit=limit, cursor=cursor))
 
-    @post("/{team_id:str}/members")
+    @post("/{team_id:str}/members", opt=BY_KEY)
     async def add_member(
         self, team_id: FromPath[str], data: JSONBody[NewMember], caller: NamedDependency[Actor]
     ) -> Response[One[Member]]:
@@ -69,7 +70,7 @@ class TeamsController(Controller):
         member = await teams.add_member(caller, team_id, data)
         return one(member, at=f"/api/teams/{team_id}/members/{member.user_id}")
 
-    @put("/{team_id:str}/members/{user_id:str}")
+    @put("/{team_id:str}/members/{user_id:str}", opt=BY_KEY)
     async def change_role(
         self,
         team_id: FromPath[str],
@@ -80,7 +81,7 @@ class TeamsController(Controller):
         """Give a member another role."""
         return One(data=await teams.change_role(caller, team_id, _whom(caller, user_id), data))
 
-    @delete("/{team_id:str}/members/{user_id:str}")
+    @delete("/{team_id:str}/members/{user_id:str}", opt=BY_KEY)
     async def remove_member(
         self, team_id: FromPath[str], user_id: FromPath[str], caller: NamedDependency[Actor]
     ) -> None:

@@ -9,6 +9,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from app.api import cookies
 from app.api.cookies import AnyRequest
 from app.api.envelope import Cursor, Limit, Many, One, many, one
+from app.pipeline.identity import BY_KEY
 from domain.actor import Actor
 from domain.auth import accounts
 from domain.auth.accounts import Copy
@@ -26,7 +27,7 @@ class UsersController(Controller):
     path = "/api/users"
     tags = ("users",)
 
-    @get("/me")
+    @get("/me", opt=BY_KEY)
     async def me(self, caller: NamedDependency[Actor]) -> Response[One[User]]:
         """Your own account."""
         user = await users.me(caller)
@@ -82,7 +83,7 @@ class UsersController(Controller):
         """All accounts, newest first; for staff."""
         return many(await users.listed(caller, words, limit=limit, cursor=cursor))
 
-    @get("/{user_id:str}")
+    @get("/{user_id:str}", opt=BY_KEY)
     async def read(self, user_id: FromPath[str], caller: NamedDependency[Actor]) -> One[PublicUser]:
         """The public face of someone who shares a team with you."""
         return One(data=await teams.teammate(caller, caller.user if user_id == "me" else user_id))

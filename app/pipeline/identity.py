@@ -1,20 +1,23 @@
-"""Step 2: who is asking. A bearer token, checked against the session it names as it is now; or nobody.
+"""Step 2: who is asking. An access token or an API key, checked against the database as it is; or nobody.
 
 A handler that takes `caller` is for signed-in users; one that takes `actor` also serves those who are not.
+API keys pass only where a route says BY_KEY: what is about the account itself needs a session.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from litestar import Request
 
 from app.pipeline.request_id import request_id
 from channels import rpc
 from domain.actor import Actor
-from domain.auth import sessions
+from domain.auth import credentials
 from domain.auth.tokens import Claims
-from domain.errors import Unauthenticated
+from domain.errors import Forbidden, Unauthenticated
 
 USER_AGENT_MAX = 400
+# `opt` of a route, or of all in a controller, that API keys may use; its verb asks for a scope.
+BY_KEY: Final = {"by_key": True}
 
 
 async def provide_actor(request: Request[Any, Any, Any]) -> Actor:
@@ -30,7 +33,8 @@ async def provide_actor(request: Request[Any, Any, Any]) -> Actor:
 async def identify(request: Request[Any, Any, Any]) -> None:
     """A before_request hook: who is asking is settled before anything that they sent is read.
 
-    Raises Unauthenticated where the handler takes `caller` and there is no good access token.
+    Raises Unauthenticated where the handler takes `caller` and there is no good token; Forbidden
+    `session_required` where it is an API key and the route is not for those.
     """
     if "caller" in request.route_handler.parsed_fn_signature.parameters:
         request.scope["state"]["caller"] = await _caller(request)
@@ -43,20 +47,14 @@ async def provide_caller(request: Request[Any, Any, Any]) -> Actor:
 
 
 async def _caller(request: Request[Any, Any, Any]) -> Actor:
-    identity = await sessions.identify(_claims(request))
     nobody = await provide_actor(request)
-    return Actor(
-        user_id=identity.user_id,
-        session_id=identity.session_id,
-        personal_team_id=identity.personal_team_id,
-        is_staff=identity.is_staff,
-        ip=nobody.ip,
-        user_agent=nobody.user_agent,
-        request_id=nobody.request_id,
-    )
+    identity = await credentials.identify(_claims(request, nobody.ip), nobody)
+    if identity.limits is not None and not request.route_handler.opt.get("by_key"):
+        raise Forbidden("Sign in for this: an API key may not do it.", code="session_required")
+    return identity.acting(nobody)
 
 
-def _claims(request: Request[Any, Any, Any]) -> Claims:
+def _claims(request: Request[Any, Any, Any], ip: str | None) -> Claims:
     """What the token says; a request that came by rpc was introduced by its connection, which had one."""
     extensions: dict[str, Any] = request.scope.get("extensions") or {}
     introduced: Claims | None = extensions.get(rpc.CLAIMS)
@@ -65,4 +63,4 @@ def _claims(request: Request[Any, Any, Any]) -> Claims:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated("Send `Authorization: Bearer <access token>`.", code="no_token")
-    return sessions.claims(token.strip())
+    return credentials.claims(token.strip(), ip)

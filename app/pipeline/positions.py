@@ -50,4 +50,5 @@ def _is_news_for(caller: Actor | None, channel: str) -> bool:
     if kind is None or kind.permission == "audit:read":
         return False
     # Without a caller it is a registration or a login: the only user in it is the one who does it.
-    return kind.owner != "user" or caller is None or caller.user_id == owner_id
+    # An API key follows no channel of a user's.
+    return kind.owner != "user" or caller is None or (caller.user_id == owner_id and caller.key_id is None)

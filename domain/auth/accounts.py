@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from domain import db
 from domain.actor import Actor
-from domain.auth import post, sessions
+from domain.auth import api_keys, post, sessions
 from domain.auth.model import Session
 from domain.clock import now
 from domain.errors import Conflict
@@ -66,6 +66,7 @@ async def close(actor: Actor) -> None:
         await db.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", actor.user)
         await teams.leave_all(actor)
         await sessions.end_all(actor, "account_deleted")
+        await api_keys.end_all(actor, actor.user)
         for table in _GOES_WITH_THE_PERSON:
             await db.execute(f"DELETE FROM {table} WHERE user_id = $1", actor.user)  # noqa: S608 - names of ours
         await db.execute(
@@ -96,6 +97,7 @@ async def staff_change(actor: Actor, user_id: str, patch: StaffPatch) -> StaffUs
         )
         if patch.disabled:
             await sessions.end_all(actor, "account_disabled", of=user_id)
+            await api_keys.end_all(actor, user_id)
         return await users.for_staff(actor, user_id)
 
 

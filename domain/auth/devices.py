@@ -24,16 +24,21 @@ _NETWORK_BITS: Final = {4: 24, 6: 64}
 
 
 async def look(actor: Actor, user: User) -> None:
-    """Mail the owner if the session that has just begun is from somewhere new; never for the first one."""
+    """Mail the owner if the session that has just begun is from somewhere new; never for the first one.
+
+    Sessions that ended long ago are forgotten (sweeping.py): an old account without any had one before.
+    """
+    forgets_from = now() - REMEMBERED
     rows = await db.fetch(
         """SELECT DISTINCT user_agent, ip, last_seen_at > $3 AS remembered FROM user_sessions
            WHERE user_id = $1 AND id <> $2""",
         user.id,
         actor.session_id,
-        now() - REMEMBERED,
+        forgets_from,
     )
     here = (actor.user_agent, _network(actor.ip))
-    if not rows or here in {(row["user_agent"], _network(row["ip"])) for row in rows if row["remembered"]}:
+    is_first = not rows and user.created_at > forgets_from
+    if is_first or here in {(row["user_agent"], _network(row["ip"])) for row in rows if row["remembered"]}:
         return
     token = await one_time.issue(
         PURPOSE, lasts=LASTS, user_id=user.id, email=user.email, data={"session": actor.session_id}

@@ -148,7 +148,7 @@ async def _revert(actor: Actor, token: str) -> None:
         await users.set_password(after.id, None)
         await sessions.end_all(actor, "email_reverted", of=after.id)
         await one_time.void(after.id, REVERT, *takeover.LINKS_IN)
-        await takeover.forget_ways_in(after.id, since=held.created_at - LASTS)
+        await takeover.forget_ways_in(actor, after.id, since=held.created_at - LASTS)
         await record(
             actor,
             EmailReverted(team_id=after.personal_team_id, user_id=after.id, before=before, after=after),

@@ -10,14 +10,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import asyncpg
-import msgspec
 
 from domain import db, pages
 from domain.actor import Actor
 from domain.auth import post, tokens
 from domain.auth.model import Session, SessionRevoked, SignedIn
 from domain.auth.tables import UserSessions
-from domain.auth.tokens import Claims
 from domain.clock import now
 from domain.errors import NotFound, Unauthenticated
 from domain.pages import Page
@@ -27,44 +25,6 @@ from domain.users.model import User
 
 # Twenty tabs that wake up, and a client that did not hear the answer and asks again.
 TOGETHER_WITHIN: Final = timedelta(seconds=30)
-
-
-class Identity(msgspec.Struct, frozen=True):
-    """Whom an access token stands for, as the database has it now."""
-
-    user_id: str
-    session_id: str
-    personal_team_id: str
-    is_staff: bool
-    name: str
-
-
-def claims(token: str) -> Claims:
-    """What a good access token says; whether its session still holds is for `identities` to tell.
-
-    Raises Unauthenticated.
-    """
-    return tokens.verify(token)
-
-
-async def identify(said: Claims) -> Identity:
-    """Whom a verified token stands for now. Raises Unauthenticated where its session is over."""
-    identity = (await identities([said.sid])).get(said.sid)
-    if identity is None or identity.user_id != said.sub:
-        raise Unauthenticated("This session is over: sign in again.", code="session_over")
-    return identity
-
-
-async def identities(session_ids: Collection[str]) -> dict[str, Identity]:
-    """Whom these sessions stand for now, in one query; those that are over are absent."""
-    rows = await db.fetch(
-        """SELECT u.id AS user_id, s.id AS session_id, u.personal_team_id, u.is_staff, u.name
-           FROM user_sessions s JOIN users u ON u.id = s.user_id
-           WHERE s.id = ANY($1) AND s.revoked_at IS NULL AND s.expires_at > $2 AND u.disabled_at IS NULL""",
-        list(session_ids),
-        now(),
-    )
-    return {row["session_id"]: db.as_struct(Identity, row) for row in rows}
 
 
 async def start(

@@ -11,7 +11,7 @@ import msgspec
 
 from domain import db
 from domain.actor import Actor
-from domain.auth import one_time, sessions
+from domain.auth import api_keys, one_time, sessions
 from domain.auth.model import Password
 from domain.errors import FieldError, Invalid
 from domain.users import service as users
@@ -21,7 +21,7 @@ from domain.users.model import User
 RESERVED: Final = "email_reserved"
 # What lets somebody in, or moves the account elsewhere. Never `email_revert`: it takes an account back.
 LINKS_IN: Final = ("reset_password", "magic_link", "email_change", "verify_email")
-_WAYS_IN: Final = ("oauth_identities", "mfa_factors", "passkeys", "api_keys")
+_WAYS_IN: Final = ("oauth_identities", "mfa_factors", "passkeys")
 
 
 async def clear(actor: Actor, user: User) -> None:
@@ -29,11 +29,15 @@ async def clear(actor: Actor, user: User) -> None:
     await users.set_password(user.id, None)
     await sessions.end_all(actor, "taken_over", of=user.id)
     await one_time.void(user.id, *LINKS_IN)
-    await forget_ways_in(user.id, since=user.created_at)
+    await forget_ways_in(actor, user.id, since=user.created_at)
 
 
-async def forget_ways_in(user_id: str, *, since: datetime) -> None:
-    """Without the ways in that were added since then; recovery codes go whenever they were made."""
+async def forget_ways_in(actor: Actor, user_id: str, *, since: datetime) -> None:
+    """Without the ways in that were added since then.
+
+    Keys and recovery codes go whenever they were made: they may have been replaced since.
+    """
+    await api_keys.end_all(actor, user_id)
     for table in _WAYS_IN:
         await db.execute(
             f"DELETE FROM {table} WHERE user_id = $1 AND created_at >= $2",  # noqa: S608 - names of ours

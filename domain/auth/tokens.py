@@ -9,6 +9,8 @@ import base64
 import hashlib
 import hmac
 import secrets
+import time
+from collections import OrderedDict
 from datetime import datetime, timedelta
 
 import jwt
@@ -22,6 +24,7 @@ ACCESS_LASTS_S = 600
 REFRESH_LASTS = timedelta(days=30)
 ISSUER = AUDIENCE = "maycole"
 LEEWAY_S = 5
+VERIFIED_MAX = 10_000  # about 5 MB
 _REFRESH = "mrt_"
 _FOLLOWING = "mrt_ following"
 _CSRF = "csrf"
@@ -30,12 +33,23 @@ _MARK_CHARS = 24
 _TYPE = "at+jwt"  # RFC 9068: nothing else that is signed with this key can pass for an access token
 
 
+class Shown(msgspec.Struct, frozen=True):
+    """How an API key was shown: the SHA-256 of what was sent, and from which address."""
+
+    hash: str
+    ip: str | None
+
+
 class Claims(msgspec.Struct, frozen=True):
-    """What a verified access token says: the user, the session, and when it ends (seconds since 1970)."""
+    """What a credential says: the user, the session or the key, when it ends (seconds since 1970; 0: never).
+
+    `key` is there for an API key alone. What is said is believed once domain/auth/credentials.py has looked.
+    """
 
     sub: str
     sid: str
     exp: int
+    key: Shown | None = None
 
 
 def access(user_id: str, session_id: str, at: datetime | None = None) -> str:
@@ -53,11 +67,56 @@ def access(user_id: str, session_id: str, at: datetime | None = None) -> str:
 
 
 def verify(token: str) -> Claims:
-    """What the token says.
+    """What the token says. What was found good is not looked into again until it expires.
 
     Raises Unauthenticated: `token_expired`, or `invalid_token` for all that is wrong with it.
     """
-    for key in keys.signing():
+    mark = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+    by = keys.signing()
+    known = _verified.get(mark, by)
+    if known is None:
+        known = _decoded(token, by)
+        _verified.put(mark, known)
+    elif known.exp <= time.time() - LEEWAY_S:
+        raise Unauthenticated("This access token has expired.", code="token_expired")
+    return known
+
+
+class Verified:
+    """What good tokens say, of those seen last, by their SHA-256: the tokens themselves are not kept.
+
+    It tells that we signed them, never that their session still holds.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._by: tuple[bytes, ...] = ()
+        self._claims: OrderedDict[bytes, Claims] = OrderedDict()
+
+    def get(self, mark: bytes, by: tuple[bytes, ...]) -> Claims | None:
+        """What this token says, if it was verified by these very keys: a key taken back verifies nothing."""
+        if self._by is not by:
+            self._by = by
+            self._claims.clear()
+        found = self._claims.get(mark)
+        if found is not None:
+            self._claims.move_to_end(mark)
+        return found
+
+    def put(self, mark: bytes, claims: Claims) -> None:
+        self._claims[mark] = claims
+        if len(self._claims) > self._most:
+            self._claims.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._claims)
+
+
+_verified = Verified(VERIFIED_MAX)
+
+
+def _decoded(token: str, by: tuple[bytes, ...]) -> Claims:
+    for key in by:
         try:
             decoded = jwt.decode_complete(
                 token,

@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from domain import db
-from domain.actor import Actor
+from domain.actor import Actor, Limits
 from domain.errors import Forbidden, NotFound
 
 Role = Annotated[
@@ -67,13 +67,14 @@ async def role_of(user_id: str | None, team_id: str) -> Role | None:
 
 
 async def require(actor: Actor, team_id: str, permission: str, *, of: str = "team") -> Role:
-    """The caller's role, if it grants the permission.
+    """The caller's role, if it grants the permission and an API key leaves it.
 
     `of` names the thing that a stranger is told does not exist.
     """
     role = await role_of(actor.user, team_id)
-    if role is None:
+    if role is None or (actor.limits is not None and not actor.limits.reach(team_id)):
         raise NotFound.of(of)
+    require_scope(actor, permission)
     if not grants(role, permission):
         raise Forbidden(f"Your role here is {role}, which may not do this.", permission=permission, role=role)
     return role
@@ -97,7 +98,20 @@ def grants(role: Role | None, permission: str | None) -> bool:
     return role is not None and (permission is None or permission in GRANTS[role])
 
 
-def require_rank(own: Role, *others: Role) -> None:
-    """Nobody grants, changes or takes away a role above their own."""
-    if any(RANK[other] > RANK[own] for other in others):
+def left(limits: Limits | None, permission: str | None) -> bool:
+    """Whether an API key leaves a permission to its user; being a member is what `team:read` is."""
+    return limits is None or limits.leave(permission or "team:read")
+
+
+def require_scope(actor: Actor, permission: str) -> None:
+    """An API key has the permission among its scopes; what its user's role says is another question."""
+    if not left(actor.limits, permission):
+        raise Forbidden(f"This API key lacks {permission}.", code="missing_scope", permission=permission)
+
+
+def require_rank(actor: Actor, own: Role, *others: Role) -> None:
+    """Nobody grants, changes or takes away a role above their own; a key none that may more than it does."""
+    if any(RANK[other] > RANK[own] for other in others) or any(
+        not left(actor.limits, permission) for other in others for permission in GRANTS[other]
+    ):
         raise Forbidden("Nobody grants or takes away more than they have.", code="role_above_own")

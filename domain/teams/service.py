@@ -60,16 +60,19 @@ async def create_personal(actor: Actor, team_id: str, *, name: str) -> Team:
 
 
 async def mine(actor: Actor, *, limit: int, cursor: str | None) -> Page[Team]:
-    """The teams that the caller is in, newest first."""
+    """The teams that the caller is in, newest first; for an API key those that it reaches."""
+    policy.require_scope(actor, "team:read")
     scope = f"teams {actor.user}"
     before = pages.unseal(cursor, scope=scope)[0] if cursor else None
     rows = await db.fetch(
         """SELECT t.* FROM teams t JOIN team_members m ON m.team_id = t.id
            WHERE m.user_id = $1 AND t.deleted_at IS NULL AND ($2::text IS NULL OR t.id < $2)
+             AND ($4::text IS NULL OR t.id = $4)
            ORDER BY t.id DESC LIMIT $3""",
         actor.user,
         before,
         limit + 1,
+        actor.limits.team_id if actor.limits else None,
     )
     return pages.cut(
         [db.as_struct(Team, row) for row in rows], limit, scope=scope, key=lambda team: [team.id]
@@ -111,7 +114,7 @@ async def add_member(actor: Actor, team_id: str, new: NewMember) -> Member:
     async with db.transaction():
         await _lock(team_id)
         own = await policy.require(actor, team_id, "members:manage")
-        policy.require_rank(own, new.role)
+        policy.require_rank(actor, own, new.role)
         user = await users.find(user_id=new.user_id, email=new.email)
         if await TeamMembers.count().where(TeamMembers.team_id == team_id) >= MEMBERS_MAX:
             raise Conflict(f"A team has at most {MEMBERS_MAX} members.", code="too_many_members")
@@ -126,7 +129,7 @@ async def change_role(actor: Actor, team_id: str, user_id: str, change: RoleChan
         await _lock(team_id)
         own = await policy.require(actor, team_id, "members:manage")
         before = await _member(team_id, user_id)
-        policy.require_rank(own, before.role, change.role)
+        policy.require_rank(actor, own, before.role, change.role)
         if before.role == change.role:
             return before
         if before.role == "owner":
@@ -143,10 +146,11 @@ async def remove_member(actor: Actor, team_id: str, user_id: str) -> None:
     """Take a member out; anyone may leave. Raises Conflict `last_owner`, `personal_team`."""
     async with db.transaction():
         await _lock(team_id)
-        leaving = user_id == actor.user
+        # To leave is a person's own decision: a key that may only read must not make it for them.
+        leaving = user_id == actor.user and actor.limits is None
         own = await policy.require(actor, team_id, "team:read" if leaving else "members:manage")
         member = await _member(team_id, user_id)
-        policy.require_rank(own, member.role)
+        policy.require_rank(actor, own, member.role)
         if member.role == "owner":
             await _step_down(actor, team_id, user_id)
         await _leave(actor, member)
@@ -195,13 +199,16 @@ async def change_account(actor: Actor, patch: UserPatch, *, if_version: int | No
 
 
 async def teammate(actor: Actor, user_id: str) -> PublicUser:
-    """The public face of someone who shares a team with the caller. Raises NotFound for anyone else."""
+    """The public face of someone who shares a team (that a key reaches) with the caller. Raises NotFound."""
+    policy.require_scope(actor, "team:read")
     shared = await db.fetchval(
         """SELECT EXISTS (
                SELECT FROM team_members a JOIN team_members b USING (team_id) JOIN teams t ON t.id = team_id
-               WHERE a.user_id = $1 AND b.user_id = $2 AND t.deleted_at IS NULL)""",
+               WHERE a.user_id = $1 AND b.user_id = $2 AND t.deleted_at IS NULL
+                 AND ($3::text IS NULL OR team_id = $3))""",
         actor.user,
         user_id,
+        actor.limits.team_id if actor.limits else None,
     )
     if not shared:
         raise NotFound.of("user")

@@ -63,6 +63,18 @@ async def test_a_device_that_was_not_seen_for_90_days_is_new(api: Api, mailbox: 
     await mail_of(mailbox, ann.email, "device")
 
 
+async def test_nor_is_an_old_account_without_sessions_a_first_one(api: Api, mailbox: Mailbox) -> None:
+    ann = await api.person()
+    await db.execute("DELETE FROM user_sessions WHERE user_id = $1", ann.id)
+    await login(api, ann.email)
+    await settled()
+    assert "device" not in kinds(mailbox, ann.email), "this one is the first"
+    await db.execute("DELETE FROM user_sessions WHERE user_id = $1", ann.id)
+    await db.execute("UPDATE users SET created_at = now() - interval '91 days' WHERE id = $1", ann.id)
+    await login(api, ann.email)
+    await mail_of(mailbox, ann.email, "device")
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [

@@ -48,6 +48,11 @@ POST   /api/auth/email/confirm
 POST   /api/auth/email/revert
 POST   /api/auth/sessions/disown
 POST   /api/users/me/email
+GET    /api/auth/api-keys
+POST   /api/auth/api-keys
+PATCH  /api/auth/api-keys/{key_id}
+DELETE /api/auth/api-keys/{key_id}
+POST   /api/auth/api-keys/{key_id}/rotate
 GET    /api/audit-logs
 GET    /api/health
 GET    /api/health/live

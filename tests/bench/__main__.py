@@ -11,7 +11,7 @@ from typing import Final
 
 import uvloop
 
-from tests.bench import connects, fanout, idle, latency, shards, storm
+from tests.bench import connects, credentials, fanout, idle, latency, shards, storm
 from tests.bench.harness import Broken, raise_limits
 
 BENCHMARKS: Final[dict[str, Callable[[], Awaitable[None]]]] = {
@@ -19,6 +19,7 @@ BENCHMARKS: Final[dict[str, Callable[[], Awaitable[None]]]] = {
     "growth": fanout.growth,
     "latency": latency.measure,
     "connects": connects.measure,
+    "credentials": credentials.measure,
     "idle": idle.measure,
     "storm": storm.measure,
     "shards": shards.measure,

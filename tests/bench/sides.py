@@ -4,9 +4,8 @@ A round tells how many deliveries it makes for one second of its server's CPU, a
 every message once and in order, or there is no figure.
 """
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -15,7 +14,7 @@ import httpx
 import msgspec
 
 from channels import json_format
-from channels.bus import Bus, Listener
+from channels.announcing import announcing
 from domain import channels, db, ids, streams
 from domain.streams import Draft, Entry
 from tests.bench.harness import Broken, Process, Product, cpu_s, module, running
@@ -141,23 +140,13 @@ def pushed(channel: str, offset: int) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def publishing(served: Product) -> AsyncIterator[Callable[[list[Entry]], None]]:
+async def publishing(served: Product) -> AsyncIterator[Callable[[Sequence[Entry]], None]]:
     """What announces entries through Redis, as a process of the product does after each commit."""
-    deaf = Listener(
-        on_publication=lambda *_: None,
-        on_push=lambda *_: None,
-        on_head=lambda _: None,
-        on_link=lambda _: None,
-    )
-    bus = Bus(served.redis_url, deaf)
     await db.open_pool(served.database_url, size=2)
-    sending = asyncio.create_task(bus.run_publisher())
     try:
-        yield bus.announce
+        async with announcing(served.redis_url) as announce:
+            yield announce
     finally:
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
-        await bus.close()
         await db.close_pool()
 
 
@@ -171,7 +160,3 @@ def _data(event_id: str) -> str:
     event: dict[str, Any] = {"type": "inventory.adjusted", "id": event_id, "data": ""}
     event["data"] = "x" * (PAYLOAD_BYTES - len(msgspec.json.encode(event)))
     return msgspec.json.encode(event).decode()
-
-
-def _nothing(*what: object) -> None:
-    """Nobody listens here."""

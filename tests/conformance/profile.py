@@ -11,6 +11,7 @@ python -m tests.conformance.profile    serves until it is stopped, set up by the
 """
 
 import warnings
+from collections.abc import Collection
 from typing import Any, Final
 
 import jwt
@@ -24,7 +25,7 @@ from app.server import Server, address, listening
 from channels.gate import Gate, Rights
 from channels.protocol import ClientInfo, HangUp, Refused
 from domain import db, ids, streams
-from domain.auth.sessions import Identity
+from domain.auth.credentials import Identity
 from domain.auth.tokens import Claims
 from domain.channels import Kind
 from domain.streams import Draft
@@ -38,7 +39,7 @@ UNKNOWN: Final = Kind("unknown", owner="nobody")
 class OpenGate(Gate):
     """Whoever has a token may come in; whoever has one for a channel may follow it, and publish there."""
 
-    def claims(self, token: str) -> Claims:
+    async def claims(self, token: str, via: Any) -> Claims:
         if not token:
             raise HangUp(3501)
         said = _verified(token)
@@ -46,13 +47,13 @@ class OpenGate(Gate):
             raise HangUp(3500)
         return Claims(str(said.get("sub", "")), "", int(said.get("exp", 0)))
 
-    async def rights(self, user_id: str, session_id: str) -> Rights | None:
-        return Rights(Identity(user_id, session_id, "", is_staff=False, name=user_id), {})
+    async def rights(self, claims: Claims) -> Rights | None:
+        return Rights(Identity(claims.sub, claims.sid, "", is_staff=False, name=claims.sub), {})
 
-    async def rights_of(self, sessions: Any) -> dict[str, Rights]:
+    async def rights_of(self, known: Collection[Claims]) -> dict[Claims, Rights]:
         return {
-            session_id: Rights(Identity(user_id, session_id, "", is_staff=False, name=user_id), {})
-            for session_id, user_id in sessions.items()
+            claims: Rights(Identity(claims.sub, claims.sid, "", is_staff=False, name=claims.sub), {})
+            for claims in known
         }
 
     def kind_of(self, channel: str) -> Kind:

@@ -202,3 +202,45 @@ def test_no_key_serves_two_purposes(rotate: Callable[..., None]) -> None:
     before = keys.derived("cursor")
     rotate(FOREIGN)
     assert keys.derived("cursor") not in (before, before[:1])
+
+
+def test_a_token_that_was_verified_expires_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    token = signed()
+    exp = tokens.verify(token).exp
+    monkeypatch.setattr("domain.auth.tokens.time.time", lambda: float(exp + tokens.LEEWAY_S - 1))
+    assert tokens.verify(token).exp == exp
+    monkeypatch.setattr("domain.auth.tokens.time.time", lambda: float(exp + tokens.LEEWAY_S))
+    assert refusal(token) == "token_expired"
+
+
+def test_a_token_that_was_verified_by_a_key_is_nothing_once_that_key_is_gone(
+    rotate: Callable[..., None],
+) -> None:
+    token = signed(PREVIOUS)
+    assert tokens.verify(token).sub == "user_1"
+    assert tokens.verify(token).sub == "user_1"
+    rotate(CURRENT)
+    assert refusal(token) == "invalid_token"
+
+
+def test_one_character_away_from_a_verified_token_is_refused() -> None:
+    token = signed()
+    assert tokens.verify(token)
+    for place in range(0, len(token) - 1, 7):
+        other = "A" if token[place] != "A" else "B"
+        assert refusal(token[:place] + other + token[place + 1 :]) == "invalid_token"
+
+
+def test_of_the_verified_tokens_only_the_last_ones_are_remembered_and_no_token_itself() -> None:
+    kept = tokens.Verified(2)
+    by = keys.signing()
+    said = tokens.verify(signed())
+    assert kept.get(b"1", by) is None
+    kept.put(b"1", said)
+    kept.put(b"2", said)
+    assert kept.get(b"1", by) is said, "asked for, so it is not the oldest any more"
+    kept.put(b"3", said)
+    assert (len(kept), kept.get(b"2", by)) == (2, None)
+    assert kept.get(b"1", by) is said
+    assert kept.get(b"1", (b"another",)) is None
+    assert len(kept) == 0

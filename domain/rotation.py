@@ -1,0 +1,87 @@
+"""Rotation of the encryption key: what an older key has sealed is sealed again with the current one.
+
+The servers go on meanwhile: they run with the new key as current and the old one as previous, seal with the
+new one from then on, and open both. A value is replaced only if it is still the one that was read, so nothing
+that is written meanwhile is lost. Running it again is harmless; when nothing is left, the old key may go.
+"""
+
+from typing import Final
+
+import msgspec
+
+from domain import crypto, db, job_store, jobs
+
+AT_ONCE: Final = 200
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where sealed values are: a table with an `id`, and a column of it."""
+
+    table: str
+    column: str
+
+    def of(self, row_id: str) -> str:
+        """The place of one of them, for domain/crypto.py."""
+        return f"{self.table}/{row_id}/{self.column}"
+
+
+SEALED: Final = (Place("oauth_identities", "tokens"), Place("mfa_factors", "secret"))
+
+
+class Rotated(msgspec.Struct, frozen=True):
+    """What became of one kind of sealed values: sealed again, or opened by no key that is installed."""
+
+    name: str
+    resealed: int
+    unopenable: int
+
+
+async def rotate() -> list[Rotated]:
+    """Seal everything again that is not sealed with the current key."""
+    return [*[await _column(place) for place in SEALED], await _jobs()]
+
+
+async def _column(place: Place) -> Rotated:
+    resealed, unopenable, last = 0, 0, ""
+    while True:
+        rows = await db.fetch(
+            f"""SELECT id, {place.column} AS sealed FROM {place.table}
+                WHERE id > $1 AND {place.column} IS NOT NULL AND NOT starts_with({place.column}, $2)
+                ORDER BY id LIMIT {AT_ONCE}""",  # noqa: S608 - names of ours
+            last,
+            crypto.current_prefix(),
+        )
+        for row in rows:
+            try:
+                plain = crypto.opened(place.of(row["id"]), row["sealed"])
+            except crypto.Unopenable:
+                unopenable += 1
+                continue
+            tag = await db.execute(
+                f"UPDATE {place.table} SET {place.column} = $3 WHERE id = $1 AND {place.column} = $2",  # noqa: S608 - names of ours
+                row["id"],
+                row["sealed"],
+                crypto.sealed(place.of(row["id"]), plain),
+            )
+            resealed += tag == "UPDATE 1"
+        if len(rows) < AT_ONCE:
+            return Rotated(f"{place.table}.{place.column}", resealed, unopenable)
+        last = rows[-1]["id"]
+
+
+async def _jobs() -> Rotated:
+    """What waits, and what is parked until somebody tries it again."""
+    resealed, unopenable = 0, 0
+    secret = [job.name for job in jobs.DECLARED.values() if job.secret]
+    for row in await job_store.payloads(secret):
+        sealed = row.payload.decode()
+        if crypto.is_current(sealed):
+            continue
+        try:
+            plain = crypto.opened(jobs.place(row.entrypoint), sealed)
+        except crypto.Unopenable:
+            unopenable += 1
+            continue
+        again = crypto.sealed(jobs.place(row.entrypoint), plain)
+        resealed += await job_store.replace_payload(row.id, row.payload, again.encode())
+    return Rotated("jobs", resealed, unopenable)

@@ -1,0 +1,122 @@
+"""Rotating the encryption key: everything is sealed again while the servers go on, and the old key may go."""
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from app.config import Config
+from domain import crypto, db, ids, mail, rotation
+from domain.clock import now
+from tests.factories import Api
+from tests.ground import ENCRYPTION_KEY
+from tests.processes import MAYCOLE, environment
+
+NEW = secrets.token_bytes(32)
+
+
+@pytest.fixture
+def old() -> Iterator[bytes]:
+    """The key that everybody has; put back when the test ends."""
+    shared = crypto.parsed(ENCRYPTION_KEY)
+    assert shared is not None
+    yield shared
+    crypto.install(shared)
+
+
+async def _identity(user_id: str, plain: bytes) -> str:
+    """A sealed row of a table, as signing in with a provider leaves it."""
+    identity_id = ids.new("ident")
+    await db.execute(
+        """INSERT INTO oauth_identities (id, user_id, provider, subject, tokens, last_used_at, created_at)
+           VALUES ($1, $2, 'google', $1, $3, $4, $4)""",
+        identity_id,
+        user_id,
+        crypto.sealed(f"oauth_identities/{identity_id}/tokens", plain),
+        now(),
+    )
+    return identity_id
+
+
+async def _opened(identity_id: str) -> bytes:
+    sealed = await db.fetchval("SELECT tokens FROM oauth_identities WHERE id = $1", identity_id)
+    return crypto.opened(f"oauth_identities/{identity_id}/tokens", sealed)
+
+
+async def test_everything_is_sealed_again_and_opens_without_the_old_key(api: Api, old: bytes) -> None:
+    ann = await api.person()
+    kept = {await _identity(ann.id, b"%d" % n): b"%d" % n for n in range(rotation.AT_ONCE + 5)}
+    crypto.install(NEW, old)
+    written_meanwhile = await _identity(ann.id, b"new")
+    [tokens, *_] = await rotation.rotate()
+    assert (tokens.resealed >= len(kept), tokens.unopenable) == (True, 0)
+    crypto.install(NEW)
+    assert {each: await _opened(each) for each in kept} == kept
+    assert await _opened(written_meanwhile) == b"new"
+    again = await rotation.rotate()
+    assert {one.resealed for one in again} == {0}
+    crypto.install(old, NEW)
+    await rotation.rotate()
+
+
+async def test_what_is_written_while_it_runs_is_not_lost(api: Api, old: bytes) -> None:
+    ann = await api.person()
+    rows = [await _identity(ann.id, b"before") for _ in range(30)]
+    crypto.install(NEW, old)
+
+    async def overwrite() -> None:
+        for each in rows:
+            sealed = crypto.sealed(f"oauth_identities/{each}/tokens", b"after")
+            await db.execute("UPDATE oauth_identities SET tokens = $2 WHERE id = $1", each, sealed)
+
+    await asyncio.gather(rotation.rotate(), overwrite())
+    await rotation.rotate()
+    crypto.install(NEW)
+    assert {await _opened(each) for each in rows} == {b"after"}
+    crypto.install(old, NEW)
+    await rotation.rotate()
+
+
+async def test_mail_that_waits_is_sealed_again_too(old: bytes) -> None:
+    # Not committed, it waits for no worker yet.
+    async with db.transaction():
+        await mail.send("ann@example.org", "verify_email", name="Ann", link="https://x.example/#canary")
+        crypto.install(NEW, old)
+        jobs_ = (await rotation.rotate())[-1]
+        assert jobs_.resealed >= 1
+        crypto.install(old, NEW)
+        await rotation.rotate()
+
+
+async def test_the_command_says_what_it_did_and_names_what_it_cannot_open(
+    api: Api, config: Config, old: bytes
+) -> None:
+    ann = await api.person()
+    identity_id = await _identity(ann.id, b"secret")
+
+    async def run(**env: str) -> tuple[int, str]:
+        process = await asyncio.create_subprocess_exec(
+            MAYCOLE,
+            "keys",
+            "rotate",
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=environment(config) | env,
+        )
+        said, _ = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, said.decode()
+
+    code, said = await run(ENCRYPTION_KEY=NEW.hex())
+    assert code == 1
+    assert "no key that was given opens these" in said
+    assert "Traceback" not in said
+    code, said = await run(ENCRYPTION_KEY=NEW.hex(), ENCRYPTION_KEY_PREVIOUS=ENCRYPTION_KEY)
+    assert (code, "nothing is left that needs the key before" in said) == (0, True), said
+    crypto.install(NEW)
+    assert await _opened(identity_id) == b"secret"
+    code, said = await run(ENCRYPTION_KEY_PREVIOUS=NEW.hex())
+    assert code == 0, said
+    for secret in (NEW.hex(), ENCRYPTION_KEY):
+        assert secret not in said

@@ -1,0 +1,29 @@
+"""What ended long ago is forgotten, and nothing else is."""
+
+from datetime import timedelta
+
+from domain import db
+from domain.auth import sweeping
+from domain.clock import now
+from tests.app.signing_in import login, signed_in
+from tests.factories import Api
+
+
+async def test_sessions_that_ended_long_ago_are_forgotten(api: Api) -> None:
+    ann = await api.person()
+    ended, expired, recent = [(await login(api, ann.email)).json()["data"] for _ in range(3)]
+    long_ago = now() - sweeping.FORGOTTEN_AFTER - timedelta(hours=1)
+    for column, at, session in (
+        ("revoked_at", long_ago, ended),
+        ("expires_at", long_ago, expired),
+        ("revoked_at", now(), recent),
+    ):
+        await db.execute(
+            f"UPDATE user_sessions SET {column} = $2 WHERE id = $1",  # noqa: S608 - column names of ours
+            session["sessionId"],
+            at,
+        )
+    await sweeping.sweep_sessions()
+    rows = await db.fetch("SELECT id FROM user_sessions WHERE user_id = $1", ann.id)
+    assert {row["id"] for row in rows} == {ann.session_id, recent["sessionId"]}
+    assert await signed_in(api, ann.token)
