@@ -30,7 +30,7 @@ def write_links(config: Config) -> None:
     """Tell the domain where links in mails lead, and whether addresses are to be confirmed."""
     links.install(config.links_base)
     verification.install(required=config.require_verified_email)
-    if config.public_url is None:
+    if config.public_url is None and not config.runs_jobs:
         log.warning("PUBLIC_URL is not set: links in mails lead to %s", config.links_base)
 
 
