@@ -183,6 +183,19 @@ async def test_the_old_address_takes_everything_back_from_a_thief(
     assert "users.email_reverted" in await trail(ann.id)
 
 
+async def test_an_address_that_is_being_left_is_nobody_elses_for_a_moment(api: Api, mailbox: Mailbox) -> None:
+    ann, new = await api.person(), address()
+    await ask(ann, new)
+    tokens = [await token_of(mailbox, ann.email, "change-old"), await token_of(mailbox, new, "change-new")]
+    await post(api, "/auth/email/confirm", token=tokens[0])
+    grabs = [
+        post(api, "/auth/register", email=ann.email, password=PASSWORD, name="Grabber") for _ in range(8)
+    ]
+    done, *grabbed = await asyncio.gather(post(api, "/auth/email/confirm", token=tokens[1]), *grabs)
+    assert done.json()["data"]["changed"] is True
+    assert {answer.status_code for answer in grabbed} == {409}
+
+
 async def test_the_first_address_wins_over_however_many_moves(api: Api, mailbox: Mailbox) -> None:
     ann, second, third = await api.person(), address(), address()
     back = await moved(api, mailbox, ann, second)
