@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: help run demo test conformance faults check format bench proto lock clean
+.PHONY: help run demo test conformance faults check format bench proto passwords lock clean
 
 help: ## what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ faults: $(READY) ## kills, outages, partitions, storms: what is promised, held a
 
 proto: $(READY) ## write the Protobuf code from channels/client.proto
 	$(PY) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. channels/client.proto
+
+passwords: $(READY) ## write the list of common passwords anew (npm and pip fetch what it is made of)
+	$(PY) -m tests.common_passwords
 
 lock: ## renew requirements.lock from pyproject.toml
 	$(VENV)/bin/uv pip compile --quiet --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -190,6 +190,7 @@ Background jobs are done by `maycole worker`, of which at least one has to run.
   PUBLIC_URL          where people reach the server, such as https://app.example; links in mails begin with it
   AUTH_REQUIRE_VERIFIED_EMAIL  on: nobody is let in before their address is confirmed (default off)
   ALLOWED_ORIGINS     comma separated, exact: https://app.example,https://admin.example
+  PASSWORDS_ONLINE_CHECK  on: ask Have I Been Pwned about new passwords (default off)
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
 """
 _WORKER = """\

@@ -14,6 +14,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
+from app import config_oauth
+from app.config_oauth import Provider
 from domain import crypto, keys
 
 MAIL_FROM = "Maycole <no-reply@localhost>"
@@ -44,7 +46,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8000
     public_url: str | None = None
     allowed_origins: tuple[str, ...] = ()
+    oauth: tuple[Provider, ...] = ()
     log_level: str = "INFO"
+    breaches_asked: bool = False
+    breaches_base: str | None = None
     data_dir: Path = Path(".maycole")
     mail_from: str = MAIL_FROM
     require_verified_email: bool = False
@@ -92,12 +97,17 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         for origin in origins
         if not _is_origin(origin)
     ]
+    oauth, wrong_oauth = config_oauth.read(env)
+    wrong += wrong_oauth
     mail_from = env.get("SENDGRID_FROM_EMAIL", MAIL_FROM)
     if not _is_sender(mail_from):
         wrong.append(f"SENDGRID_FROM_EMAIL is {mail_from!r}: use name@example.org or Name <name@example.org>")
     verified = env.get("AUTH_REQUIRE_VERIFIED_EMAIL", "off").lower()
     if verified not in ("on", "off"):
         wrong.append(f"AUTH_REQUIRE_VERIFIED_EMAIL is {verified!r}: use on or off")
+    online = env.get("PASSWORDS_ONLINE_CHECK", "off")
+    if online not in ("on", "off"):
+        wrong.append(f"PASSWORDS_ONLINE_CHECK is {online!r}: use on or off")
     if wrong:
         raise ConfigError("\n".join(wrong))
     return Config(
@@ -111,7 +121,10 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         port=int(port),
         public_url=env.get("PUBLIC_URL"),
         allowed_origins=origins,
+        oauth=oauth,
         log_level=level,
+        breaches_asked=online == "on",
+        breaches_base=env.get("PASSWORDS_ONLINE_BASE"),
         data_dir=Path(env.get("MAYCOLE_DATA_DIR", ".maycole")),
         mail_from=mail_from,
         require_verified_email=verified == "on",
@@ -141,6 +154,7 @@ _SCHEMES = {
     "DATABASE_URL": ("postgresql", "postgres"),
     "REDIS_URL": ("redis", "rediss", "unix"),
     "PUBLIC_URL": ("http", "https"),
+    "PASSWORDS_ONLINE_BASE": ("http", "https"),
 }
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from litestar import Litestar
 
 from app import secrets
+from app.adapters.pwned import BASE, Pwned
 from app.background import equip, write_links
 from app.config import Config
 from app.pipeline import positions
@@ -28,6 +29,7 @@ from channels.tasks import end
 from channels.watchman import Watchman
 from domain import db, streams
 from domain.audit_logs import service as audit_logs
+from domain.auth import passwords, throttle
 
 log = logging.getLogger("maycole.lifespan")
 
@@ -106,6 +108,8 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     process = Process(config, app)
     app.state.process = process
     app.state.live = process.live
+    pwned = Pwned(config.breaches_base or BASE) if config.breaches_asked else None
+    passwords.ask_also(pwned.knows if pwned else None)
     heard = [process.relay.announce, positions.collect]
     streams.listeners.extend(heard)
     try:
@@ -117,6 +121,9 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
         for listener in heard:
             streams.listeners.remove(listener)
         await process.stop()
+        await app.state.oauth.close()
+        if pwned is not None:
+            await pwned.close()
         await db.close_pool()
 
 
@@ -128,10 +135,12 @@ def _spare_the_collector() -> None:
 
 
 async def _roll_partitions() -> None:
+    """Every hour: the tables of the days to come, and what is no longer of use."""
     while True:
         try:
             await streams.roll_partitions()
             await audit_logs.roll_partitions()
+            await throttle.sweep()
             wait = ROLL_EVERY_S
         except db.UNREACHABLE as error:
             log.warning("cannot roll partitions now: %s", error)

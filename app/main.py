@@ -14,12 +14,14 @@ from litestar.datastructures import State
 from litestar.di import Provide
 
 from app import config as configuration
+from app.adapters.oauth import Providers
 from app.api import docs
 from app.api.api_keys import ApiKeysController
 from app.api.audit_logs import AuditLogsController
 from app.api.auth import AuthController
 from app.api.inventory import InventoryController
 from app.api.mails import EmailController, MailsController
+from app.api.oauth import OauthController
 from app.api.system import SystemController
 from app.api.teams import TeamsController
 from app.api.users import UsersController
@@ -51,13 +53,16 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
     config = config or configuration.read(need=NEEDED)
     logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # Its INFO lines hold websocket URLs with their query, which may be somebody's secret.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    # What is asked of others holds as much: the beginning of a password's hash, a code, a key.
+    for named in ("uvicorn.error", "httpx2", "httpcore2"):
+        logging.getLogger(named).setLevel(logging.WARNING)
     app = Litestar(
         route_handlers=[
             AuthController,
             MailsController,
             EmailController,
             ApiKeysController,
+            OauthController,
             UsersController,
             TeamsController,
             InventoryController,
@@ -88,7 +93,13 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
         ),
         openapi_config=docs.openapi(),
         lifespan=[lifespan],
-        state=State({"config": config, "gate": gate or Gate()}),
+        state=State(
+            {
+                "config": config,
+                "gate": gate or Gate(),
+                "oauth": Providers(config.oauth, config.public_url, config.allowed_origins),
+            }
+        ),
         logging_config=None,
     )
     app.asgi_handler = at_the_door(app.asgi_handler, websocket)

@@ -92,3 +92,15 @@ class Unavailable(DomainError):
     """Something we depend on does not answer, or is not configured."""
 
     code = "unavailable"
+
+
+class Faulty(Unavailable):
+    """Something we depend on answers, but not what it should: 502."""
+
+    code = "faulty"
+
+
+class Silent(Unavailable):
+    """Something we depend on does not answer in time: 504."""
+
+    code = "silent"

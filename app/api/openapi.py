@@ -21,8 +21,10 @@ Json = dict[str, Any]
 SECURED: Final[list[Json]] = [{"bearer": []}]
 SECURED_BY_KEY: Final[list[Json]] = [*SECURED, {"apiKey": []}]
 PATH_PARAMETERS: Final = {
+    "identity_id": "the id of the linked account",
     "item_id": "the item's id",
     "key_id": "the API key's id",
+    "provider": "`google`, `github`, or the name of an OpenID issuer that is configured",
     "session_id": "the session's id",
     "team_id": "the team's id",
     "user_id": "the user's id; `me` is yourself",
@@ -119,7 +121,7 @@ def _security(handler: HTTPRouteHandler) -> list[Json]:
 def _responses(draft: Json, handler: HTTPRouteHandler, schema: dict[Any, Json]) -> Json:
     answer = _answer(handler)
     taken = handler.parsed_fn_signature.parameters
-    [status] = [code for code in draft["responses"] if code.startswith("2")]
+    [status] = [code for code in draft["responses"] if code[0] in "23"]
     headers = ["X-Request-Id"]
     if _has_version(answer):
         headers.append("ETag")

@@ -30,6 +30,9 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
     status: Literal["ok", "degraded", "down"]
     checks: Annotated[dict[str, Check], Meta(description="what the server depends on, by name")]
+    configured: Annotated[
+        dict[str, bool], Meta(description="services that need keys, by name: whether they have them")
+    ] = {}
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -73,9 +76,11 @@ async def _health(request: Request[Any, Any, Any]) -> Health:
     process: Process = request.app.state.process
     database = await _database()
     checks = {"database": database, **_redis(process), "tasks": _tasks(process)}
+    configured = {f"oauth.{name}": there for name, there in request.app.state.oauth.configured.items()}
     if not database.ok or not checks["tasks"].ok:
-        return Health(status="down", checks=checks)
-    return Health(status="ok" if all(check.ok for check in checks.values()) else "degraded", checks=checks)
+        return Health(status="down", checks=checks, configured=configured)
+    status: Literal["ok", "degraded"] = "ok" if all(check.ok for check in checks.values()) else "degraded"
+    return Health(status=status, checks=checks, configured=configured)
 
 
 async def _database() -> Check:

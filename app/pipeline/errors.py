@@ -32,6 +32,8 @@ STATUS: Final[dict[type[DomainError], int]] = {
     errors.Stale: 412,
     errors.Conflict: 409,
     errors.RateLimited: 429,
+    errors.Faulty: 502,
+    errors.Silent: 504,
     errors.Unavailable: 503,
 }
 # What Litestar itself raises: the code for each status it uses.

@@ -45,8 +45,8 @@ class Copy(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """All that is kept of a person."""
 
     user: User
-    profile: Profile
-    sessions: list[Session]
+    profile: Annotated[Profile, Meta(description="what they say of themselves")]
+    sessions: Annotated[list[Session], Meta(description="where they are signed in")]
     teams: Annotated[list[dict[str, Any]], Meta(description="id, name, role, joinedAt of each")]
     identities: Annotated[list[dict[str, Any]], Meta(description="provider, email, createdAt of each")]
     passkeys: Annotated[list[dict[str, Any]], Meta(description="name, createdAt, lastUsedAt of each")]

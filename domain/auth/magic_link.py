@@ -41,9 +41,10 @@ async def send_link(asked: Asked) -> None:
 
 
 async def consume(actor: Actor, token: str) -> SignedIn:
-    """Sign in. Raises Invalid `link_invalid`; refused for another reason, the link is still good."""
+    """Sign in. Raises Invalid `link_invalid`, and what `signed_in` raises: the link is used up then, too."""
     async with db.transaction():
         user = await verification.holder(await one_time.consume(PURPOSE, token))
         who = actor.acting_as(user.id, personal_team_id=user.personal_team_id)
         await verification.proven(who, user, takes_over=True)
-        return await service.signed_in(actor, user.id, user.personal_team_id, amr=["email"])
+    # Outside: a second factor that was wrong is counted, and no rollback may take that back.
+    return await service.signed_in(actor, user.id, user.personal_team_id, amr=["email"])

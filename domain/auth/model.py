@@ -138,15 +138,23 @@ class LoggedIn(_SessionEvent, frozen=True, kw_only=True):
 
 
 class LoginFailed(Event, frozen=True, kw_only=True):
-    """A wrong password for an account that exists: in the trail, not on a screen."""
+    """A wrong password, or attempts that were refused unread: in the trail, not on a screen.
+
+    `attempts` is how many it stands for: refused ones are told together.
+    """
 
     type = "auth.login_failed"
     outcome = "denied"
 
     user_id: str
+    reason: str
+    attempts: int
 
     def resource(self) -> Resource:
         return Resource("user", self.user_id)
+
+    def metadata(self) -> dict[str, Any]:
+        return {"reason": self.reason, "attempts": self.attempts}
 
 
 class SessionRevoked(_SessionEvent, frozen=True, kw_only=True):

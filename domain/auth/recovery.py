@@ -9,7 +9,7 @@ from typing import Final
 
 from domain import db, jobs
 from domain.actor import Actor
-from domain.auth import links, one_time, passwords, post, sessions, takeover, verification
+from domain.auth import attempts, links, one_time, passwords, post, sessions, takeover, throttle, verification
 from domain.auth.mails_model import (
     Asked,
     NewPassword,
@@ -19,7 +19,7 @@ from domain.auth.mails_model import (
     PasswordReset,
     PasswordResetRequested,
 )
-from domain.errors import Forbidden
+from domain.errors import Forbidden, Unavailable
 from domain.record import record
 from domain.users import service as users
 
@@ -52,7 +52,7 @@ async def reset(actor: Actor, given: NewPassword) -> None:
     """Choose a new password by a link. Raises Invalid `link_invalid`, or for a password that is none."""
     held = await one_time.peek(PURPOSE, given.token)
     user = await verification.holder(held)
-    await takeover.acceptable(given.password, email=user.email, name=user.name)
+    await passwords.check(given.password, email=user.email, name=user.name)
     password_hash = await passwords.hashed(given.password)
     async with db.transaction():
         user = await verification.holder(await one_time.consume(PURPOSE, given.token))
@@ -69,7 +69,7 @@ async def change(actor: Actor, given: PasswordChange) -> None:
     """Another password; the caller's other sessions end. Raises Forbidden `wrong_password`, Invalid."""
     known = await prove(actor, given.current_password)
     user = await users.me(actor)
-    await takeover.acceptable(given.password, email=user.email, name=user.name)
+    await passwords.check(given.password, email=user.email, name=user.name)
     password_hash = await passwords.hashed(given.password)
     async with db.transaction():
         user = await users.locked(actor.user)
@@ -85,11 +85,22 @@ async def change(actor: Actor, given: PasswordChange) -> None:
 async def prove(actor: Actor, password: str | None) -> str | None:
     """What is kept of the password that the caller has shown to know; an account without one asks for none.
 
-    Raises Forbidden `wrong_password`.
+    Guessing is slowed down as it is for signing in, by the same counters. Not in a transaction. Raises
+    Forbidden `wrong_password`, RateLimited `too_many_attempts`.
     """
     known = await users.password_hash(actor.user)
-    if known is None or (password is not None and await passwords.matches(known, password)):
-        return known
+    if known is None:
+        return None
+    if password is not None:
+        counted = await attempts.begin(actor, (await users.me(actor)).email)
+        try:
+            right = await passwords.matches(known, password)
+        except Unavailable:
+            await throttle.untried(counted)
+            raise
+        if right:
+            await throttle.cleared(counted)
+            return known
     async with db.transaction():
         await record(actor, PasswordRefused(team_id=actor.team(None), user_id=actor.user))
     raise _wrong()

@@ -5,30 +5,60 @@ Says    auth.registered, auth.logged_in, auth.login_failed, auth.session_revoked
 Rules   whoever signs in, by whatever way, passes `signed_in` here; what a session is, is in sessions.py.
 """
 
+import logging
 from collections.abc import Sequence
+from datetime import datetime
 
 from domain import db, ids
 from domain.actor import Actor
-from domain.auth import devices, passwords, sessions, verification
-from domain.auth.model import LoggedIn, Login, LoginFailed, Registered, Registration, SignedIn
-from domain.errors import Unauthenticated
+from domain.auth import attempts, devices, passwords, sessions, throttle, verification
+from domain.auth.model import LoggedIn, Login, Registered, Registration, SignedIn
+from domain.errors import Unauthenticated, Unavailable
 from domain.record import record
 from domain.teams import service as teams
 from domain.users import service as users
+from domain.users.service import Credentials
+
+log = logging.getLogger("maycole.auth")
 
 
 async def register(actor: Actor, new: Registration) -> SignedIn:
-    """A new account with its personal team, signed in. Raises Conflict `email_taken`."""
+    """A new account with its personal team, signed in.
+
+    Raises Conflict `email_taken`, and Invalid for a password that others would try first.
+    """
+    await passwords.check(new.password, email=new.email, name=new.name)
     password_hash = await passwords.hashed(new.password)
+    return await open_account(actor, email=new.email, name=new.name, password_hash=password_hash, amr=["pwd"])
+
+
+async def open_account(
+    actor: Actor,
+    *,
+    email: str,
+    name: str,
+    amr: Sequence[str],
+    password_hash: str | None = None,
+    email_verified_at: datetime | None = None,
+) -> SignedIn:
+    """A new account with its personal team, signed in; every way to make one ends here.
+
+    Raises Conflict `email_taken`.
+    """
     user_id, team_id, session_id = ids.new("user"), ids.new("team"), ids.new("sess")
     actor = actor.acting_as(user_id, session_id=session_id, personal_team_id=team_id)
     async with db.transaction():
         user = await users.create(
-            user_id, email=new.email, name=new.name, password_hash=password_hash, personal_team_id=team_id
+            user_id,
+            email=email,
+            name=name,
+            password_hash=password_hash,
+            personal_team_id=team_id,
+            email_verified_at=email_verified_at,
         )
-        await verification.not_reserved(new.email)
-        await teams.create_personal(actor, team_id, name=new.name)
-        answer = await sessions.start(actor, user, amr=["pwd"])
+        await verification.not_reserved(email)
+        await teams.create_personal(actor, team_id, name=name)
+        answer = await sessions.start(actor, user, amr=amr)
         await record(actor, Registered(team_id=team_id, user_id=user.id, session_id=session_id, user=user))
         await verification.send_link(user)
     return answer
@@ -37,15 +67,21 @@ async def register(actor: Actor, new: Registration) -> SignedIn:
 async def login(actor: Actor, given: Login) -> SignedIn:
     """A new session.
 
-    Raises Unauthenticated `wrong_credentials`, in the same words and time for an unknown address.
+    Raises Unauthenticated `wrong_credentials`, in the same words and time for an unknown address, and
+    RateLimited `too_many_attempts` before anything is looked at.
     """
+    counted = await attempts.begin(actor, given.email)
     known = await users.credentials(given.email)
-    right = await passwords.matches(known.password_hash if known else None, given.password)
+    try:
+        right = await passwords.matches(known.password_hash if known else None, given.password)
+    except Unavailable:
+        await throttle.untried(counted)
+        raise
     if known is None or not right or known.disabled:
-        if known is not None:
-            async with db.transaction():
-                await record(actor, LoginFailed(team_id=known.personal_team_id, user_id=known.id))
+        await attempts.failed(actor, known)
         raise Unauthenticated("The e-mail address or the password is wrong.", code="wrong_credentials")
+    await throttle.cleared(counted)
+    await _rehash(known, given.password)
     return await signed_in(actor, known.id, known.personal_team_id, amr=["pwd"])
 
 
@@ -62,3 +98,15 @@ async def signed_in(actor: Actor, user_id: str, personal_team_id: str, *, amr: S
         await devices.look(actor, user)
         await record(actor, LoggedIn(team_id=personal_team_id, user_id=user_id, session_id=answer.session_id))
     return answer
+
+
+async def _rehash(known: Credentials, password: str) -> None:
+    """Keep the password as it would be kept today, now that it is at hand."""
+    if known.password_hash is None or not passwords.outdated(known.password_hash):
+        return
+    try:
+        new = await passwords.hashed(password)
+    except Unavailable:
+        log.info("too busy to renew the hash of %s: the next login will", known.id)
+        return
+    await users.rehashed(known.id, old=known.password_hash, new=new)

@@ -7,13 +7,9 @@ Rules   links in flight are void, sessions end, and ways in that were added sinc
 from datetime import datetime
 from typing import Final
 
-import msgspec
-
 from domain import db
 from domain.actor import Actor
 from domain.auth import api_keys, one_time, sessions
-from domain.auth.model import Password
-from domain.errors import FieldError, Invalid
 from domain.users import service as users
 from domain.users.model import User
 
@@ -45,11 +41,3 @@ async def forget_ways_in(actor: Actor, user_id: str, *, since: datetime) -> None
             since,
         )
     await db.execute("DELETE FROM recovery_codes WHERE user_id = $1", user_id)
-
-
-async def acceptable(password: str, *, email: str, name: str) -> None:
-    """Whether this may be the password of whoever has this address and name. Raises Invalid."""
-    try:
-        msgspec.convert(password, Password)
-    except msgspec.ValidationError as error:
-        raise Invalid(str(error), errors=(FieldError("/password", "invalid", str(error)),)) from error

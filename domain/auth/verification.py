@@ -119,7 +119,7 @@ async def apply(actor: Actor, new: Registration) -> None:
     """Register, where the answer tells nobody who has an account: a job makes it, and mails what to do."""
     if not mail.is_deliverable(new.email):
         raise Invalid("No mail can be sent to this address.", code="undeliverable_address")
-    await takeover.acceptable(new.password, email=new.email, name=new.name)
+    await passwords.check(new.password, email=new.email, name=new.name)
     applicant = Applicant(
         actor=actor,
         user_id=ids.new("user"),

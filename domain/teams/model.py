@@ -124,7 +124,7 @@ class TeamChanged(Event, frozen=True, kw_only=True):
 
 
 class TeamDeleted(Event, frozen=True, kw_only=True):
-    """A team is gone, for everyone in it."""
+    """A team is gone: the last one in it left, and nobody is there to hear of it."""
 
     type = "teams.deleted"
 
@@ -132,12 +132,6 @@ class TeamDeleted(Event, frozen=True, kw_only=True):
 
     def resource(self) -> Resource:
         return Resource("team", self.team.id)
-
-    def channels(self) -> tuple[str, ...]:
-        return (channels.team(self.team.id),)
-
-    def news(self) -> TeamNews:
-        return TeamNews(self.team)
 
 
 class _MemberEvent(Event, frozen=True, kw_only=True):

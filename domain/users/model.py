@@ -1,7 +1,7 @@
 """Nouns of the users slice."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -22,6 +22,11 @@ AvatarUrl = Annotated[
     str, Meta(max_length=2000, pattern=r"^https?://[^\s<>\"]+(?!\n)$", description="where a picture is")
 ]
 Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\S", description="what people are called")]
+
+
+# Whoever an attempt to sign in as nobody is about, and the trail that keeps it: no account, and no team.
+UNKNOWN_USER: Final = "user_00000000000000000000000000"
+UNKNOWN_TEAM: Final = "team_00000000000000000000000000"
 
 
 class User(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -68,8 +73,8 @@ class Profile(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """What somebody says of themselves, and how they like things."""
 
     user_id: str
-    bio: str
-    avatar_url: str | None
+    bio: Annotated[str, Meta(description="what they say of themselves")]
+    avatar_url: Annotated[str | None, Meta(description="where a picture of them is")]
     preferences: Annotated[dict[str, Any], Meta(description="what clients keep for their user")]
     version: int
     updated_at: datetime
@@ -78,9 +83,9 @@ class Profile(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 class NewProfile(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
     """A profile as it is to be, as a whole."""
 
-    bio: Annotated[str, Meta(max_length=2000)] = ""
+    bio: Annotated[str, Meta(max_length=2000, description="what you say of yourself")] = ""
     avatar_url: AvatarUrl | None = None
-    preferences: dict[str, Any] = {}
+    preferences: Annotated[dict[str, Any], Meta(description="what clients keep for you")] = {}
 
 
 class UserNews(msgspec.Struct, frozen=True, rename="camel"):
@@ -113,7 +118,7 @@ class UserChanged(Event, frozen=True, kw_only=True):
 class ProfileNews(msgspec.Struct, frozen=True, rename="camel"):
     """A profile as it is now."""
 
-    profile: Profile
+    profile: Annotated[Profile, Meta(description="as it is now")]
 
 
 class ProfileChanged(Event, frozen=True, kw_only=True):

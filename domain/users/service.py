@@ -107,7 +107,13 @@ async def put_profile(actor: Actor, given: NewProfile, *, if_version: int | None
 
 
 async def create(
-    user_id: str, *, email: str, name: str, password_hash: str | None, personal_team_id: str
+    user_id: str,
+    *,
+    email: str,
+    name: str,
+    password_hash: str | None,
+    personal_team_id: str,
+    email_verified_at: datetime | None = None,
 ) -> User:
     """Write a new account; its personal team follows in the same transaction (the foreign key is deferred).
 
@@ -116,14 +122,16 @@ async def create(
     at = now()
     row = await db.fetchrow(
         """INSERT INTO users
-               (id, email, name, password_hash, is_staff, personal_team_id, version, created_at, updated_at)
-           VALUES ($1, $2, $3, $4, false, $5, 1, $6, $6) ON CONFLICT (email) DO NOTHING RETURNING *""",
+               (id, email, name, password_hash, is_staff, personal_team_id, version, created_at, updated_at,
+                email_verified_at)
+           VALUES ($1, $2, $3, $4, false, $5, 1, $6, $6, $7) ON CONFLICT (email) DO NOTHING RETURNING *""",
         user_id,
         email,
         name,
         password_hash,
         personal_team_id,
         at,
+        email_verified_at,
     )
     if row is None:
         raise Conflict("There is already an account with this e-mail address.", code="email_taken")
@@ -195,6 +203,13 @@ async def set_email(user: User, email: str, *, verified_at: datetime | None) -> 
     )
     assert row is not None, "the caller has it locked"
     return db.as_struct(User, row)
+
+
+async def rehashed(user_id: str, *, old: str, new: str) -> None:
+    """Keep another hash of the same password, unless the password was changed in the meantime."""
+    await db.execute(
+        "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2", user_id, old, new
+    )
 
 
 async def public(user_id: str) -> PublicUser:

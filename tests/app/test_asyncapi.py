@@ -13,7 +13,10 @@ from jsonschema import Draft7Validator, FormatChecker
 
 from app.api.asyncapi import COMMANDS
 from channels import protocol
-from domain import channels
+from domain import channels, db
+from domain.actor import Actor
+from domain.auth import oauth
+from domain.auth.oauth_model import Flow, Profile
 from tests.app.mailing import post, token_of
 from tests.app.test_docs import inside
 from tests.architecture import sources
@@ -87,6 +90,8 @@ async def test_every_kind_of_channel_is_there_and_no_other(document: Json) -> No
 IN_THE_TRAIL_ONLY = {
     "auth.login_failed",
     "auth.api_key_refused",
+    "auth.oauth_refused",
+    "teams.deleted",
     "users.deleted",
     "users.disabled",
     "users.enabled",
@@ -165,11 +170,12 @@ async def everything_happens(api: Api, ann: Person, bob: Person, team: str) -> N
         await ann.post(members, {"userId": bob.id, "role": "viewer"}),
         await ann.put(f"{members}/{bob.id}", {"role": "member"}),
         await bob.patch("/users/me", {"name": "Robert"}),
+        await bob.put("/users/me/profile", {"bio": "Counts beans"}),
         await api.call("POST", "/auth/login", json={"email": bob.email, "password": PASSWORD}),
         await api.call("POST", "/auth/login", json={"email": bob.email, "password": "something else"}),
         await ann.delete(f"{members}/{bob.id}"),
     ]
-    other = statuses[3].json()["data"]["accessToken"]
+    other = statuses[4].json()["data"]["accessToken"]
     statuses.append(await api.call("POST", "/auth/logout", token=other))
     beans = await item(ann, team, sku="B-1", lowStockThreshold=3, attributes={"roast": ["dark"]})
     place = f"/inventory/{beans['id']}"
@@ -178,7 +184,30 @@ async def everything_happens(api: Api, ann: Person, bob: Person, team: str) -> N
         await ann.post(f"{place}/adjust", {"delta": -3, "reason": "sold", "reference": "order 7"}),
         await ann.delete(place),
     ]
-    assert [answer.status_code for answer in statuses] == [201, 200, 200, 200, 401, 204, 204, 200, 200, 204]
+    assert [answer.status_code for answer in statuses] == [
+        201,
+        200,
+        200,
+        200,
+        200,
+        401,
+        204,
+        204,
+        200,
+        200,
+        204,
+    ]
+
+
+async def a_provider_is_linked_and_unlinked(person: Person) -> None:
+    """As when the browser has come back; what lies between is of no interest here (tests/app/oauth)."""
+    await db.execute("UPDATE users SET email_verified_at = now() WHERE id = $1", person.id)
+    flow = Flow(verifier="", nonce="", return_to=None, user_id=person.id, session_id=person.session_id)
+    subject = Profile(
+        provider="google", subject=person.id, email=None, email_verified=False, name=None, tokens={}
+    )
+    linked = await oauth.link(Actor(), flow, subject)
+    assert (await person.delete(f"/auth/identities/{linked.id}")).status_code == 204
 
 
 async def test_what_is_heard_fits_what_the_document_says(
@@ -195,11 +224,14 @@ async def test_what_is_heard_fits_what_the_document_says(
     await everything_happens(api, ann, bob, team)
     await keys_happen(bob)
     await an_address_is_confirmed_and_changed(api, mailbox, bob)
+    await a_provider_is_linked_and_unlinked(bob)
     await ann.put(f"/teams/{team}/members/{cid.id}", {"role": "admin"})
     await anns.until(lambda: "teams.changed" in anns.types(channels.team(team)))
     await anns.until(lambda: "inventory.deleted" in anns.types(channels.inventory(team)))
     await anns.until(lambda: len(anns.seen[channels.audit(team)]) >= 8)
     await bobs.until(lambda: "auth.api_key_revoked" in bobs.types(channels.user(bob.id)))
+    await bobs.until(lambda: "auth.session_revoked" in bobs.types(channels.user(bob.id)))
+    await bobs.until(lambda: "auth.identity_unlinked" in bobs.types(channels.user(bob.id)))
     await bobs.until(lambda: "users.email_changed" in bobs.types(channels.user(bob.id)))
 
     live = [

@@ -12,6 +12,8 @@ GOOD = {
     "JWT_SECRET": "x" * 32,
     "ENCRYPTION_KEY": "x" * 43,
 }
+PUBLIC = {"PUBLIC_URL": "https://maycole.example"}
+GOOGLE = {"OAUTH_GOOGLE_ID": "google-id", "OAUTH_GOOGLE_SECRET": "google-secret"}
 # A wrong setting, and what the message says about it.
 WRONG = [
     ({"JWT_SECRET": "x" * 31}, "at least 32 bytes"),
@@ -37,6 +39,18 @@ WRONG = [
     ({"ALLOWED_ORIGINS": "*"}, "ALLOWED_ORIGINS has '*'"),
     ({"ALLOWED_ORIGINS": "null"}, "ALLOWED_ORIGINS has 'null'"),
     ({"ALLOWED_ORIGINS": "https://[::1"}, "ALLOWED_ORIGINS has 'https://[::1'"),
+    ({"OAUTH_GOOGLE_ID": "x"}, "OAUTH_GOOGLE_SECRET is not set, and the other one is"),
+    ({"OAUTH_GITHUB_SECRET": "x"}, "OAUTH_GITHUB_ID is not set, and the other one is"),
+    ({"OAUTH_GITHUB_ID": "x", "OAUTH_GITHUB_SECRET": "x"}, "PUBLIC_URL is not set"),
+    (
+        {**PUBLIC, **GOOGLE, "OAUTH_GOOGLE_ISSUER": "http://accounts.google.com"},
+        "OAUTH_GOOGLE_ISSUER must be",
+    ),
+    ({**PUBLIC, **GOOGLE, "OAUTH_GOOGLE_ISSUER": "https://a@b.example"}, "OAUTH_GOOGLE_ISSUER must be"),
+    ({**PUBLIC, **GOOGLE, "OAUTH_GOOGLE_ISSUER": "https://[::1"}, "OAUTH_GOOGLE_ISSUER must be"),
+    ({"OAUTH_OIDC_ACME_ID": "x", "OAUTH_OIDC_ACME_SECRET": "x"}, "OAUTH_OIDC_ACME_ISSUER is not set"),
+    ({"OAUTH_OIDC_ACME_ISSUER": "https://id.example"}, "OAUTH_OIDC_ACME_ID and OAUTH_OIDC_ACME_SECRET"),
+    ({"OAUTH_OIDC_GOOGLE_ISSUER": "https://id.example"}, "the name google is taken"),
 ]
 
 
@@ -45,6 +59,20 @@ def test_good_settings_are_taken_as_they_are() -> None:
     assert (read.database_url, read.redis_url, read.jwt_secret, read.encryption_key) == tuple(GOOD.values())
     assert read.allowed_origins == ("https://a.example", "http://b.example:8080")
     assert read.port == 0
+
+
+def test_providers_are_read_by_name_and_do_not_show_their_secrets() -> None:
+    acme = {"ISSUER": "http://127.0.0.1:9400", "ID": "acme-id", "SECRET": "acme-secret"}
+    others = {f"OAUTH_OIDC_MY_ID_{name}": value for name, value in acme.items()}
+    github = {"OAUTH_GITHUB_ID": "github-id", "OAUTH_GITHUB_SECRET": "github-secret"}
+    read = config.read({**GOOD, **PUBLIC, **GOOGLE, **github, **others})
+    assert [(one.name, one.client_id, one.issuer, one.base, one.api_base) for one in read.oauth] == [
+        ("google", "google-id", "https://accounts.google.com", None, None),
+        ("github", "github-id", None, "https://github.com", "https://api.github.com"),
+        ("my-id", "acme-id", "http://127.0.0.1:9400", None, None),
+    ]
+    assert "google" in repr(read)
+    assert "-secret" not in repr(read) + str(read.oauth)
 
 
 def test_nothing_is_needed_where_nothing_is_asked_for_and_empty_counts_as_missing() -> None:

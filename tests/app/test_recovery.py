@@ -217,6 +217,20 @@ async def test_changing_ones_password_ends_the_other_sessions_and_links(api: Api
     problem(await api.call("POST", "/auth/password/change", json=body), 401, "no_token")
 
 
+async def test_whoever_has_the_session_does_not_guess_the_password(api: Api) -> None:
+    ann = await api.person()
+    statuses = []
+    for guess in range(30):
+        body = {"currentPassword": f"guess {guess}", "password": ANOTHER}
+        statuses.append((await ann.post("/auth/password/change", body)).status_code)
+        if statuses[-1] == 429:
+            break
+    assert statuses[-1] == 429, statuses
+    assert set(statuses[:-1]) == {403}
+    moves = await ann.post("/users/me/email", {"email": "x" + ann.email, "password": "one more guess"})
+    assert problem(moves, 429, "too_many_attempts")["retryAfter"] > 0
+
+
 async def test_of_two_changes_of_one_password_at_once_one_counts(api: Api) -> None:
     ann = await api.person()
     bodies = [{"currentPassword": PASSWORD, "password": f"{ANOTHER} {n}"} for n in range(2)]

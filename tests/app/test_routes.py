@@ -53,6 +53,12 @@ POST   /api/auth/api-keys
 PATCH  /api/auth/api-keys/{key_id}
 DELETE /api/auth/api-keys/{key_id}
 POST   /api/auth/api-keys/{key_id}/rotate
+GET    /api/auth/oauth/{provider}/start
+GET    /api/auth/oauth/{provider}/callback
+POST   /api/auth/oauth/{provider}/link
+POST   /api/auth/oauth/exchange
+GET    /api/auth/identities
+DELETE /api/auth/identities/{identity_id}
 GET    /api/audit-logs
 GET    /api/health
 GET    /api/health/live

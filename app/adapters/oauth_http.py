@@ -1,0 +1,193 @@
+"""HTTP to providers: every call ends, every answer has a size, no redirect is followed.
+
+A provider is somebody else's server, and may be slow, broken or worse. What it does wrong leaves here as
+Silent (504), Unavailable (503) or Faulty (502), never as anything that nobody expects.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
+
+import httpx2
+import msgspec
+from authlib.integrations.httpx_client import AsyncOAuth2Client, OAuthError
+
+from domain.auth.oauth_model import Begun
+from domain.errors import Faulty, Silent, Unauthenticated, Unavailable
+
+log = logging.getLogger("maycole.oauth")
+T = TypeVar("T")
+
+CONNECT_WITHIN_S: Final = 4.0
+# From the first byte out to the last byte in; a server that sends a byte a second must not hold us up either.
+CALL_WITHIN_S: Final = 8.0
+ANSWER_BYTES_MAX: Final = 256 * 1024
+CONNECTIONS_MAX: Final = 20
+TEXT_CHARS_MAX: Final = 8192
+SECRET_IN_BODY: Final = "client_secret_post"  # noqa: S105 - a method of RFC 6749 section 2.3.1
+
+
+class Wrong(Exception):
+    """What a provider answered that it must not; the message is for our log, and holds nothing secret."""
+
+
+class Http:
+    """The connections to all providers."""
+
+    def __init__(self) -> None:
+        self._transport: _Bounded | None = None
+        # Their DEBUG lines hold headers, and an INFO line for every call is nobody's wish.
+        for name in ("httpx2", "httpcore2"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+    async def close(self) -> None:
+        if self._transport is not None:
+            await self._transport.aclose()
+            self._transport = None
+
+    def client(self, client_id: str, secret: str, **more: Any) -> AsyncOAuth2Client:
+        """An OAuth client for one exchange: it holds the tokens of one person, so nobody else gets it."""
+        if self._transport is None:
+            self._transport = _Bounded()
+        return AsyncOAuth2Client(
+            client_id,
+            secret,
+            code_challenge_method="S256",
+            transport=self._transport,
+            timeout=httpx2.Timeout(CALL_WITHIN_S, connect=CONNECT_WITHIN_S),
+            follow_redirects=False,
+            trust_env=False,
+            headers={"Accept-Encoding": "identity", "User-Agent": "maycole"},
+            **more,
+        )
+
+
+def address(client: AsyncOAuth2Client, endpoint: str, begun: Begun, **more: str) -> str:
+    """Where to send the browser: an authorization request with PKCE."""
+    url, _ = client.create_authorization_url(
+        endpoint, state=begun.state, code_verifier=begun.verifier, **more
+    )
+    return str(url)
+
+
+async def tokens(
+    client: AsyncOAuth2Client, name: str, endpoint: str, code: str, verifier: str
+) -> dict[str, Any]:
+    """What the code is exchanged for. Raises Unauthenticated `oauth_failed` where the provider refuses it."""
+    async with asking(name):
+        try:
+            given = await client.fetch_token(
+                endpoint, grant_type="authorization_code", code=code, code_verifier=verifier
+            )
+        except OAuthError as refused:
+            # Not its description, which may repeat what we sent.
+            log.warning("%s refuses a code: %.60r", name, refused.error)
+            raise Unauthenticated(
+                "The provider refuses this sign-in: begin again.", code="oauth_failed"
+            ) from None
+        token = given.get("access_token")
+        if not text(token) or not token.isascii() or " " in token:
+            raise Wrong("the access token is none")
+    return dict(given)
+
+
+async def get(
+    client: AsyncOAuth2Client, name: str, url: str, kind: type[T], *, token: str | None = None
+) -> T:
+    """A JSON document as a `kind`."""
+    headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    async with asking(name):
+        answer = await client.request("GET", url, withhold_token=True, headers=headers)
+        if answer.status_code != 200:
+            raise Wrong(f"{url} answers {answer.status_code}")
+        return msgspec.json.decode(answer.content, type=kind)
+
+
+def text(value: Any) -> str | None:
+    """What a provider says in a field, if it can be kept: no NUL, no halves of characters, no novels."""
+    return value if isinstance(value, str) and value.isprintable() and len(value) <= TEXT_CHARS_MAX else None
+
+
+def kept(given: dict[str, Any]) -> dict[str, Any]:
+    """Of a token answer, what may be of use later."""
+    words = {name: text(given.get(name)) for name in ("access_token", "refresh_token", "token_type", "scope")}
+    ends = given.get("expires_at")
+    known = {name: word for name, word in words.items() if word is not None}
+    return known | ({"expires_at": ends} if isinstance(ends, int) and 0 < ends < 2**53 else {})
+
+
+@asynccontextmanager
+async def asking(name: str) -> AsyncIterator[None]:
+    """Around every call to a provider: what goes wrong there is said in our words.
+
+    Raises Silent, Unavailable, Faulty; lets refusals of ours through.
+    """
+    try:
+        async with asyncio.timeout(CALL_WITHIN_S):
+            yield
+    except (TimeoutError, httpx2.TimeoutException) as late:
+        log.warning("%s does not answer in time: %s", name, type(late).__name__)
+        raise Silent(f"{name} does not answer in time: try again later.", code="oauth_failed") from None
+    except httpx2.NetworkError as cut:
+        log.warning("%s cannot be reached: %s", name, type(cut).__name__)
+        raise Unavailable(f"{name} cannot be reached: try again later.", code="oauth_failed") from None
+    except (
+        Wrong,
+        httpx2.HTTPError,
+        httpx2.InvalidURL,
+        msgspec.MsgspecError,
+        ValueError,
+        RecursionError,
+    ) as wrong:
+        log.warning("%s answers wrongly: %s %s", name, type(wrong).__name__, _reason(wrong))
+        raise Faulty(f"{name} does not answer as it should.", code="oauth_failed") from None
+
+
+def _reason(error: Exception) -> str:
+    """What the log may show: our own words, or a status, but nothing that a provider wrote."""
+    if isinstance(error, httpx2.HTTPStatusError):
+        return str(error.response.status_code)
+    return str(error) if isinstance(error, Wrong) else ""
+
+
+class _Bounded(httpx2.AsyncBaseTransport):
+    """A transport whose answers end: at most ANSWER_BYTES_MAX, and not compressed."""
+
+    def __init__(self) -> None:
+        limits = httpx2.Limits(max_connections=CONNECTIONS_MAX, keepalive_expiry=30)
+        self._inner = httpx2.AsyncHTTPTransport(limits=limits)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        answer = await self._inner.handle_async_request(request)
+        if answer.headers.get("content-encoding", "identity") != "identity":
+            # A few bytes may stand for millions, and we have asked for none of it.
+            await answer.aclose()
+            raise Wrong("it is compressed")
+        assert isinstance(answer.stream, httpx2.AsyncByteStream), "what an asynchronous transport answers"
+        return httpx2.Response(
+            answer.status_code,
+            headers=answer.headers,
+            stream=_Counted(answer.stream),
+            extensions=answer.extensions,
+        )
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _Counted(httpx2.AsyncByteStream):
+    def __init__(self, inner: httpx2.AsyncByteStream) -> None:
+        self._inner = inner
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size_bytes = 0
+        async for part in self._inner:
+            size_bytes += len(part)
+            if size_bytes > ANSWER_BYTES_MAX:
+                raise Wrong(f"it is longer than {ANSWER_BYTES_MAX} bytes")
+            yield part
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()

@@ -1,0 +1,310 @@
+"""OAuth: accounts at providers that sign in here.
+
+Owns    oauth_identities
+Says    auth.identity_linked, auth.identity_unlinked, auth.oauth_refused
+Rules   an account at a provider signs in to one account here. It is linked to one that was there before it
+        only by its owner, signed in; or by itself, where both sides have shown that the same address is
+        theirs. Who can make an account with another's address, here or there, gets nothing by it.
+"""
+
+from typing import Final
+
+import msgspec
+
+from domain import crypto, db, ids, pages
+from domain.actor import Actor
+from domain.auth import credentials, ways_in
+from domain.auth import service as auth
+from domain.auth.model import LoginFailed, SignedIn
+from domain.auth.oauth_model import (
+    Flow,
+    IdentityLinked,
+    IdentityUnlinked,
+    OauthIdentity,
+    OauthRefused,
+    Profile,
+)
+from domain.auth.tables import OauthIdentities
+from domain.auth.tokens import Claims
+from domain.clock import now
+from domain.errors import Conflict, DomainError, Forbidden, NotFound, Unauthenticated
+from domain.pages import Page
+from domain.record import record
+from domain.users.model import Email
+
+IDENTITIES_MAX: Final = 20
+NAME_CHARS: Final = 100
+_IDENTITY = "id, provider, email, created_at, last_used_at"
+
+
+class _Account(msgspec.Struct, frozen=True):
+    """What signing in needs to know of an account."""
+
+    id: str
+    email: str
+    personal_team_id: str
+    verified: bool
+    disabled: bool
+
+
+_ACCOUNT = """u.id, u.email::text AS email, u.personal_team_id, u.email_verified_at IS NOT NULL AS verified,
+              u.disabled_at IS NOT NULL OR u.deleted_at IS NOT NULL AS disabled"""
+
+
+async def sign_in(actor: Actor, profile: Profile) -> SignedIn:
+    """A new session for whom the provider named, with a new account for somebody who is new.
+
+    Raises Conflict `account_exists`, Forbidden `email_not_verified`, Unauthenticated `oauth_failed`.
+    """
+    async with db.transaction():
+        # A refusal is returned, not raised: what it leaves in the trail is to be committed.
+        outcome = await _sign_in(actor, profile)
+    if isinstance(outcome, DomainError):
+        raise outcome
+    return outcome
+
+
+async def may_link(actor: Actor) -> None:
+    """Raise Forbidden `email_not_verified` unless the caller has shown that the account's address is theirs.
+
+    Otherwise somebody makes an account with another's address, links what is theirs, and is still inside
+    when the owner of the address comes and takes the account over.
+    """
+    if not await db.fetchval("SELECT email_verified_at IS NOT NULL FROM users WHERE id = $1", actor.user):
+        raise Forbidden("Confirm your e-mail address first.", code="email_not_verified")
+
+
+async def link(actor: Actor, flow: Flow, profile: Profile) -> OauthIdentity:
+    """One more way in for who began the flow, if their session still holds.
+
+    Raises Unauthenticated, Forbidden as `may_link`, Conflict `identity_taken`, `too_many_identities`.
+    """
+    assert flow.session_id is not None, "whoever links is signed in"
+    assert flow.user_id is not None, "whoever links is signed in"
+    known = await credentials.identify(Claims(flow.user_id, flow.session_id, 0), actor)
+    actor = known.acting(actor)
+    async with db.transaction():
+        outcome = await _link(actor, profile)
+    if isinstance(outcome, DomainError):
+        raise outcome
+    return outcome
+
+
+async def listed(actor: Actor, *, limit: int, cursor: str | None) -> Page[OauthIdentity]:
+    """The caller's accounts at providers, newest first."""
+    scope = f"identities {actor.user}"
+    before = pages.unseal(cursor, scope=scope)[0] if cursor else None
+    rows = await db.fetch(
+        f"""SELECT {_IDENTITY} FROM oauth_identities
+            WHERE user_id = $1 AND ($2::text IS NULL OR id < $2) ORDER BY id DESC LIMIT $3""",  # noqa: S608
+        actor.user,
+        before,
+        limit + 1,
+    )
+    return pages.cut(
+        [db.as_struct(OauthIdentity, row) for row in rows], limit, scope=scope, key=lambda one: [one.id]
+    )
+
+
+async def unlink(actor: Actor, identity_id: str) -> None:
+    """Take one away. Raises NotFound, also for another's; Conflict `last_way_in`."""
+    async with db.transaction():
+        await ways_in.lock(actor.user)
+        row = await db.fetchrow(
+            f"DELETE FROM oauth_identities WHERE id = $1 AND user_id = $2 RETURNING {_IDENTITY}",  # noqa: S608
+            identity_id,
+            actor.user,
+        )
+        if row is None:
+            raise NotFound.of("identity")
+        await ways_in.require_one(actor.user)
+        gone = db.as_struct(OauthIdentity, row)
+        await record(actor, IdentityUnlinked(team_id=actor.team(None), user_id=actor.user, identity=gone))
+
+
+async def _sign_in(actor: Actor, profile: Profile) -> SignedIn | DomainError:
+    await _lock(profile)
+    amr = ["oauth", profile.provider]
+    known = await db.fetchrow(
+        f"""SELECT i.id AS identity_id, {_ACCOUNT} FROM oauth_identities i JOIN users u ON u.id = i.user_id
+            WHERE i.provider = $1 AND i.subject = $2""",  # noqa: S608 - columns
+        profile.provider,
+        profile.subject,
+    )
+    if known is not None:
+        account = db.as_struct(_Account, known)
+        if account.disabled:
+            return await _disabled(actor, account)
+        await _used(known["identity_id"], profile)
+        return await auth.signed_in(actor, account.id, account.personal_team_id, amr=amr)
+    return await _by_address(actor, profile, amr)
+
+
+async def _by_address(actor: Actor, profile: Profile, amr: list[str]) -> SignedIn | DomainError:
+    """For an account at a provider that nobody is known by yet."""
+    address, account = _address(profile), await _account(profile.email)
+    if account is not None and account.disabled:
+        return await _disabled(actor, account)
+    if address is None:
+        return await _refused(
+            actor,
+            account,
+            profile,
+            Forbidden("The provider has not verified your e-mail address.", code="email_not_verified"),
+        )
+    if account is None:
+        return await _arrive(actor, profile, address, amr)
+    if not account.verified or not _same(account.email, address):
+        taken = Conflict(
+            "There is an account with this e-mail address: sign in to it, and link this one there.",
+            code="account_exists",
+        )
+        return await _refused(actor, account, profile, taken)
+    answer = await auth.signed_in(actor, account.id, account.personal_team_id, amr=amr)
+    await _add(_as(actor, answer), profile)
+    return answer
+
+
+async def _arrive(actor: Actor, profile: Profile, address: str, amr: list[str]) -> SignedIn:
+    """Somebody new. Raises Conflict `email_taken` where somebody registers with the address just now."""
+    answer = await auth.open_account(
+        actor, email=address, name=_name(profile, address), email_verified_at=now(), amr=amr
+    )
+    await _add(_as(actor, answer), profile)
+    return answer
+
+
+async def _link(actor: Actor, profile: Profile) -> OauthIdentity | DomainError:
+    await _lock(profile)
+    await ways_in.lock(actor.user)
+    await may_link(actor)
+    owner = await db.fetchval(
+        "SELECT user_id FROM oauth_identities WHERE provider = $1 AND subject = $2",
+        profile.provider,
+        profile.subject,
+    )
+    count = await OauthIdentities.count().where(OauthIdentities.user_id == actor.user)
+    if owner is not None:
+        mine = owner == actor.user
+        words = "It is linked already." if mine else "It signs in to another account here."
+        refusal = Conflict(words, code="already_linked" if mine else "identity_taken")
+    elif count >= IDENTITIES_MAX:
+        refusal = Conflict(f"An account has at most {IDENTITIES_MAX} of them.", code="too_many_identities")
+    else:
+        return await _add(actor, profile)
+    await record(
+        actor,
+        OauthRefused(
+            team_id=actor.team(None), user_id=actor.user, provider=profile.provider, reason=refusal.problem
+        ),
+    )
+    return refusal
+
+
+async def _add(actor: Actor, profile: Profile) -> OauthIdentity:
+    at = now()
+    identity = OauthIdentity(
+        id=ids.new("oid"), provider=profile.provider, email=profile.email, created_at=at, last_used_at=at
+    )
+    await OauthIdentities.insert(
+        OauthIdentities(
+            id=identity.id,
+            user_id=actor.user,
+            provider=profile.provider,
+            subject=profile.subject,
+            email=profile.email,
+            tokens=_sealed(identity.id, profile),
+            last_used_at=at,
+            created_at=at,
+        )
+    )
+    await record(actor, IdentityLinked(team_id=actor.team(None), user_id=actor.user, identity=identity))
+    return identity
+
+
+async def _used(identity_id: str, profile: Profile) -> None:
+    await OauthIdentities.update(
+        {
+            OauthIdentities.email: profile.email,
+            OauthIdentities.tokens: _sealed(identity_id, profile),
+            OauthIdentities.last_used_at: now(),
+        }
+    ).where(OauthIdentities.id == identity_id)
+
+
+async def _lock(profile: Profile) -> None:
+    """Whoever comes with the same account of the provider at the same time comes one after another."""
+    await db.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
+        f"oauth identity {profile.provider} {profile.subject}",
+    )
+
+
+async def _account(email: str | None) -> _Account | None:
+    """The account with this address, as the database compares them, and nobody changes it meanwhile."""
+    if email is None or "\0" in email:
+        return None
+    row = await db.fetchrow(
+        f"SELECT {_ACCOUNT} FROM users u WHERE u.email = $1 FOR NO KEY UPDATE",  # noqa: S608 - columns
+        email,
+    )
+    return db.as_struct(_Account, row) if row else None
+
+
+async def _disabled(actor: Actor, account: _Account) -> DomainError:
+    await record(
+        actor,
+        LoginFailed(team_id=account.personal_team_id, user_id=account.id, reason="disabled", attempts=1),
+    )
+    return Unauthenticated("Signing in with this provider did not work.", code="oauth_failed")
+
+
+async def _refused(
+    actor: Actor, account: _Account | None, profile: Profile, refusal: DomainError
+) -> DomainError:
+    if account is not None:
+        await record(
+            actor,
+            OauthRefused(
+                team_id=account.personal_team_id,
+                user_id=account.id,
+                provider=profile.provider,
+                reason=refusal.problem,
+            ),
+        )
+    return refusal
+
+
+def _as(actor: Actor, answer: SignedIn) -> Actor:
+    return actor.acting_as(
+        answer.user.id, session_id=answer.session_id, personal_team_id=answer.user.personal_team_id
+    )
+
+
+def _address(profile: Profile) -> str | None:
+    """The address, if the provider vouches for it and it is one."""
+    if not profile.email_verified or profile.email is None or not profile.email.isprintable():
+        return None
+    try:
+        return msgspec.convert(profile.email, Email)
+    except msgspec.ValidationError:
+        return None
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether both are the same address beyond doubt.
+
+    The database folds case for all of Unicode, where the Kelvin sign becomes a k: an address that only looks
+    like another one would open its account. Here case counts for ASCII only.
+    """
+    return one == other or (one.isascii() and other.isascii() and one.lower() == other.lower())
+
+
+def _name(profile: Profile, address: str) -> str:
+    """What people are called: as the provider says, or else as the address begins."""
+    said = "".join(char for char in profile.name or "" if char.isprintable())[:NAME_CHARS].strip()
+    return said or address.split("@")[0][:NAME_CHARS]
+
+
+def _sealed(identity_id: str, profile: Profile) -> str:
+    return crypto.sealed(f"oauth_identities/{identity_id}/tokens", msgspec.json.encode(profile.tokens))
