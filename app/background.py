@@ -18,12 +18,20 @@ from app.mail.rendering import render
 from app.worker import Worker
 from channels.announcing import announcing
 from domain import db, mail
-from domain.auth import sweeping
+from domain.auth import email_change, links, magic_link, recovery, sweeping, verification
 
 log = logging.getLogger("maycole.background")
 
 # Whoever declares jobs or periodic work: to be imported is what counts.
-DECLARING: Final = (mail, sweeping)
+DECLARING: Final = (mail, sweeping, email_change, magic_link, recovery, verification)
+
+
+def write_links(config: Config) -> None:
+    """Tell the domain where links in mails lead, and whether addresses are to be confirmed."""
+    links.install(config.links_base)
+    verification.install(required=config.require_verified_email)
+    if config.public_url is None and not config.runs_jobs:
+        log.warning("PUBLIC_URL is not set: links in mails lead to %s", config.links_base)
 
 
 def equip(config: Config) -> None:
@@ -44,6 +52,7 @@ async def _work(config: Config, say: Callable[[str], None]) -> None:
     assert config.database_url is not None, "it was needed"
     secrets.install(config)
     equip(config)
+    write_links(config)
     await db.open_pool(config.database_url)
     worker = Worker(config.database_url)
     loop = asyncio.get_running_loop()

@@ -171,7 +171,8 @@ stops everything it started. Data, secrets and logs stay in one directory, so a 
   JWT_SECRET          sign tokens with this instead of the secret kept in the data directory
   ENCRYPTION_KEY      encrypt secrets with this instead of the key kept in the data directory
   ALLOWED_ORIGINS     pages that may use the API and the websocket (default: the server's own address)
-  PUBLIC_URL          where people reach the server, if that is another address
+  PUBLIC_URL          where people reach the server, if that is another address; links in mails begin with it
+  AUTH_REQUIRE_VERIFIED_EMAIL  on: nobody is let in before their address is confirmed (default off)
   SENDGRID_FROM_EMAIL whom mail is from (default Maycole <no-reply@localhost>)
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
 """
@@ -186,6 +187,8 @@ Background jobs are done by `maycole worker`, of which at least one has to run.
   ENCRYPTION_KEY      required, 32 random bytes (openssl rand -base64 32); what is secret at rest
   ENCRYPTION_KEY_PREVIOUS  the key before, until `maycole keys rotate` has run
   HOST, PORT          where to serve (default 127.0.0.1:8000)
+  PUBLIC_URL          where people reach the server, such as https://app.example; links in mails begin with it
+  AUTH_REQUIRE_VERIFIED_EMAIL  on: nobody is let in before their address is confirmed (default off)
   ALLOWED_ORIGINS     comma separated, exact: https://app.example,https://admin.example
   PASSWORDS_ONLINE_CHECK  on: ask Have I Been Pwned about new passwords (default off)
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
@@ -197,6 +200,7 @@ SIGTERM lets it finish what it holds, for 10 seconds; what is left goes back to 
 
   DATABASE_URL        required
   JWT_SECRET, ENCRYPTION_KEY  required, the same as the servers' (and each _PREVIOUS)
+  PUBLIC_URL, AUTH_REQUIRE_VERIFIED_EMAIL  the same as the servers'
   REDIS_URL           news of what jobs change is announced here at once; without it, it takes a second or two
   MAYCOLE_DATA_DIR    where mail is written, in mail/ (default .maycole in this directory)
   SENDGRID_FROM_EMAIL whom mail is from (default Maycole <no-reply@localhost>)

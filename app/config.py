@@ -30,8 +30,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """How this process is set up.
 
     `port` 0 takes a free one. `allowed_origins` are exact, such as `https://app.example`; they hold for CORS
-    and for websockets. `public_url` is where people reach the server. `mail_from` is whom our mail is from.
-    `runs_jobs` comes from no variable: a server does jobs where it is the only process (`maycole up`).
+    and for websockets. `public_url` is where people reach the server. With `require_verified_email` nobody is
+    let in before their address is confirmed, and registering tells nobody who has an account. `mail_from` is
+    whom our mail is from. `runs_jobs` comes from no variable: a server does jobs where it is the
+    only process (`maycole up`).
     """
 
     database_url: str | None = None
@@ -50,12 +52,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     breaches_base: str | None = None
     data_dir: Path = Path(".maycole")
     mail_from: str = MAIL_FROM
+    require_verified_email: bool = False
     runs_jobs: bool = False
 
     def __repr__(self) -> str:
         """Without secrets, and without URLs that have a password in them."""
         shown = (name for name in self.__struct_fields__ if name not in _SECRET)
         return f"Config({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
+
+    @property
+    def links_base(self) -> str:
+        """What links in mails begin with: never what a request says of its host."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_url or f"http://{host}:{self.port}"
 
 
 def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()) -> Config:
@@ -93,6 +102,9 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
     mail_from = env.get("SENDGRID_FROM_EMAIL", MAIL_FROM)
     if not _is_sender(mail_from):
         wrong.append(f"SENDGRID_FROM_EMAIL is {mail_from!r}: use name@example.org or Name <name@example.org>")
+    verified = env.get("AUTH_REQUIRE_VERIFIED_EMAIL", "off").lower()
+    if verified not in ("on", "off"):
+        wrong.append(f"AUTH_REQUIRE_VERIFIED_EMAIL is {verified!r}: use on or off")
     online = env.get("PASSWORDS_ONLINE_CHECK", "off")
     if online not in ("on", "off"):
         wrong.append(f"PASSWORDS_ONLINE_CHECK is {online!r}: use on or off")
@@ -115,6 +127,7 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         breaches_base=env.get("PASSWORDS_ONLINE_BASE"),
         data_dir=Path(env.get("MAYCOLE_DATA_DIR", ".maycole")),
         mail_from=mail_from,
+        require_verified_email=verified == "on",
     )
 
 

@@ -16,7 +16,7 @@ from litestar import Litestar
 
 from app import secrets
 from app.adapters.pwned import BASE, Pwned
-from app.background import equip
+from app.background import equip, write_links
 from app.config import Config, relying_party
 from app.pipeline import positions
 from app.worker import GRACE_S, Worker
@@ -102,6 +102,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     assert config.database_url is not None, "the shell checks what is needed (app/config.py)"
     secrets.install(config)
     ceremony.install(*relying_party(config))
+    write_links(config)
     await db.open_pool(config.database_url)
     if config.runs_jobs:
         equip(config)

@@ -20,6 +20,7 @@ from app.api.api_keys import ApiKeysController
 from app.api.audit_logs import AuditLogsController
 from app.api.auth import AuthController
 from app.api.inventory import InventoryController
+from app.api.mails import EmailController, MailsController
 from app.api.mfa import MfaController
 from app.api.oauth import OauthController
 from app.api.passkeys import PasskeysController
@@ -28,6 +29,7 @@ from app.api.teams import TeamsController
 from app.api.users import UsersController
 from app.config import Config
 from app.lifespan import lifespan
+from app.pages import mail_pages
 from app.pipeline import body, positions
 from app.pipeline.door import at_the_door
 from app.pipeline.errors import HANDLERS
@@ -59,6 +61,8 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
     app = Litestar(
         route_handlers=[
             AuthController,
+            MailsController,
+            EmailController,
             ApiKeysController,
             OauthController,
             MfaController,
@@ -75,6 +79,8 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
             docs.asyncapi_document,
             docs.live_channels,
             docs.files,
+            mail_pages.page,
+            mail_pages.files,
         ],
         request_class=body.HardenedRequest,
         request_max_body_size=body.BODY_BYTES_MAX,

@@ -47,6 +47,7 @@ def up(config: Config, *, say: Say) -> None:
             database_url=config.database_url or servers.database_url,
             redis_url=config.redis_url or servers.redis_url,
             runs_jobs=True,
+            port=port,
             jwt_secret=config.jwt_secret or kept_secret(config.data_dir / "jwt-secret"),
             encryption_key=config.encryption_key or kept_secret(config.data_dir / "encryption-key"),
             allowed_origins=config.allowed_origins

@@ -25,6 +25,15 @@ KINDS: Final[dict[str, tuple[str, ...]]] = {
     "reset_password": ("name", "link"),
     "magic_link": ("name", "link"),
     "team_invite": ("inviter", "team", "link"),
+    "already_registered": ("name", "link"),
+    "confirm_email_old": ("name", "email", "link"),
+    "confirm_email_new": ("name", "link"),
+    "email_changed": ("name", "email", "link"),
+    "new_device": ("name", "program", "ip", "link"),
+    "password_changed": ("name", "link"),
+    "token_reused": ("name", "link"),
+    "account_disabled": ("name",),
+    "account_enabled": ("name",),
 }
 ADDRESS_CHARS_MAX: Final = 254
 _ADDRESS: Final = re.compile(r"""[^\s\x00-\x1f\x7f@<>()\[\]\\,;:"]+@[^\s\x00-\x1f\x7f@<>()\[\]\\,;:"]+""")
@@ -78,13 +87,18 @@ async def send(to: str, kind: str, **context: str) -> str:
     Raises Invalid for what is no address, ValueError where the context is not what the kind needs, and
     RuntimeError outside a transaction.
     """
-    if len(to) > ADDRESS_CHARS_MAX or not _ADDRESS.fullmatch(to):
+    if not is_deliverable(to):
         raise Invalid("No mail can be sent to this address.", code="undeliverable_address")
     if set(context) != set(KINDS[kind]):
         raise ValueError(f"{kind} is told {sorted(context)}, and needs {sorted(KINDS[kind])}")
     letter = Letter(id=ids.new("mail"), at=now(), to=to, kind=kind, context=context)
     await jobs.enqueue(SEND, letter)
     return letter.id
+
+
+def is_deliverable(to: str) -> bool:
+    """Whether mail can be sent to this address, as far as one can tell without trying."""
+    return len(to) <= ADDRESS_CHARS_MAX and _ADDRESS.fullmatch(to) is not None
 
 
 @SEND.handler

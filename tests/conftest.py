@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import httpx
+import msgspec
 import pytest
 import uvloop
 from hypothesis import HealthCheck, settings
@@ -83,7 +84,8 @@ async def serving(config: Config) -> AsyncIterator[Served]:
     """The app under its own server in this event loop. One at a time: the pool is the process's."""
     started = asyncio.Event()
     with listening("127.0.0.1", 0) as listener:
-        app = create_app(config)
+        # As `maycole up` does: links in mails lead here.
+        app = create_app(msgspec.structs.replace(config, port=listener.getsockname()[1]))
         server = Server(app, on_started=started.set)
         # Not serve(): that would take the signal handlers from pytest.
         running = asyncio.create_task(server._serve([listener]))

@@ -14,14 +14,15 @@ class Mailbox:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._read: dict[Path, EmailMessage] = {}
 
     def of(self, address: str) -> list[EmailMessage]:
         """What has come to this address so far, oldest first."""
-        mails = [
-            message_from_bytes(path.read_bytes(), policy=policy.default)
-            for path in sorted(self._folder.glob("*.eml"))
-        ]
-        return [mail for mail in mails if isinstance(mail, EmailMessage) and mail["To"] == address]
+        for path in set(self._folder.glob("*.eml")) - set(self._read):
+            mail = message_from_bytes(path.read_bytes(), policy=policy.default)
+            assert isinstance(mail, EmailMessage)
+            self._read[path] = mail
+        return [self._read[path] for path in sorted(self._read) if self._read[path]["To"] == address]
 
     async def until(self, address: str, count: int = 1) -> list[EmailMessage]:
         """Its first `count` mails, once they are there."""

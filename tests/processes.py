@@ -68,6 +68,8 @@ def environment(config: Config, *, port: int = 0) -> dict[str, str]:
         "JWT_SECRET": config.jwt_secret or "",
         "ENCRYPTION_KEY": config.encryption_key or "",
         "ALLOWED_ORIGINS": ",".join(config.allowed_origins),
+        "PUBLIC_URL": config.public_url or "",
+        "AUTH_REQUIRE_VERIFIED_EMAIL": "on" if config.require_verified_email else "",
         "PORT": str(port),
         "LOG_LEVEL": config.log_level,
         "MAYCOLE_DATA_DIR": str(config.data_dir),

@@ -10,9 +10,10 @@ from msgspec import UNSET
 from app.api import cookies
 from app.api.cookies import AnyRequest
 from app.api.envelope import Cursor, Limit, Many, One, many
+from app.api.mails import accepted
 from domain.actor import Actor
 from domain.auth import service as auth
-from domain.auth import sessions
+from domain.auth import sessions, verification
 from domain.auth.model import Login, Refresh, Registration, Session, SignedIn
 from domain.errors import FieldError, Invalid
 from domain.pages import LIMIT_DEFAULT
@@ -28,7 +29,13 @@ class AuthController(Controller):
     async def register(
         self, request: AnyRequest, data: JSONBody[Registration], actor: NamedDependency[Actor]
     ) -> Response[One[SignedIn]]:
-        """Make an account with its personal team, and sign in."""
+        """Make an account with its personal team, and sign in.
+
+        Where addresses are to be confirmed first: 202 for every address, and a mail says what came of it.
+        """
+        if verification.is_required():
+            await verification.apply(actor, data)
+            return accepted()
         return cookies.signed_in(request, await auth.register(actor, data), data.mode, at="/api/users/me")
 
     @post("/login", status_code=200)

@@ -19,7 +19,7 @@ def at_the_door(app: ASGIApp, websocket: ASGIApp) -> ASGIApp:
             return
         taken: Any = scope  # the union of Litestar's scope types does not survive a copy
         # What streams is at other addresses: a HEAD there would open a stream without a body.
-        if scope["method"] == "HEAD" and scope["path"].startswith("/api/"):
+        if scope["method"] == "HEAD" and scope["path"].startswith(("/api/", "/auth/")):
             taken = {**scope, "method": "GET"}
         await app(taken, receive, send)
 

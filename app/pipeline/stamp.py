@@ -30,7 +30,8 @@ async def stamp(message: Message, scope: Scope) -> None:
     headers: list[tuple[bytes, bytes]] = [*message["headers"], (HEADER, request_id(scope).encode()), *_ALWAYS]
     if b"cache-control" not in present:
         headers.append(_NO_STORE)
-    headers.append(_PAGE if present.get(b"content-type", b"").startswith(b"text/html") else _FRAMES)
+    if b"content-security-policy" not in present:
+        headers.append(_PAGE if present.get(b"content-type", b"").startswith(b"text/html") else _FRAMES)
     # A refusal may leave an audit row (a wrong password does); where is not for the one who was refused.
     reached: Any = positions.header(scope) if message["status"] < 400 else None
     if reached is not None:

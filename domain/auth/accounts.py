@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from domain import db
 from domain.actor import Actor
-from domain.auth import api_keys, mfa, sessions
+from domain.auth import api_keys, mfa, post, sessions
 from domain.auth.model import Session
 from domain.clock import now
 from domain.errors import Conflict
@@ -93,6 +93,9 @@ async def staff_change(actor: Actor, user_id: str, patch: StaffPatch) -> StaffUs
         await users.set_disabled(user_id, now() if patch.disabled else None)
         kind = UserDisabled if patch.disabled else UserEnabled
         await record(actor, kind(team_id=before.personal_team_id, user_id=user_id))
+        await post.tell(
+            before.email, "account_disabled" if patch.disabled else "account_enabled", name=before.name
+        )
         if patch.disabled:
             await sessions.end_all(actor, "account_disabled", of=user_id)
             await api_keys.end_all(actor, user_id)

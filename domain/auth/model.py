@@ -104,7 +104,9 @@ class RegistrationNews(SessionNews, frozen=True, rename="camel"):
 class RevocationNews(SessionNews, frozen=True, rename="camel"):
     """Which session is over, and why."""
 
-    reason: Annotated[str, Meta(description="why it is over: `logout` or `refresh_token_reused`")]
+    reason: Annotated[
+        str, Meta(description="why it is over: `logout`, `refresh_token_reused`, `password_reset`, …")
+    ]
 
 
 class _SessionEvent(Event, frozen=True, kw_only=True):

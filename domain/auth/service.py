@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from domain import db, ids
 from domain.actor import Actor
-from domain.auth import attempts, mfa, passwords, sessions, throttle
+from domain.auth import attempts, devices, mfa, passwords, sessions, throttle, verification
 from domain.auth.model import LoggedIn, Login, Registered, Registration, SignedIn
 from domain.errors import Unauthenticated, Unavailable
 from domain.record import record
@@ -58,9 +58,11 @@ async def open_account(
             personal_team_id=team_id,
             email_verified_at=email_verified_at,
         )
+        await verification.not_reserved(email)
         await teams.create_personal(actor, team_id, name=name)
         answer = await sessions.start(actor, user, amr=amr)
         await record(actor, Registered(team_id=team_id, user_id=user.id, session_id=session_id, user=user))
+        await verification.send_link(user)
     return answer
 
 
@@ -99,8 +101,10 @@ async def signed_in(
     """A new session for a user who has shown who they are, in these ways; every way in ends here.
 
     Unless that was two factors already (`second_factor_at`), whoever has a second one is asked for it, or has
-    given it (`code`). Outside of any transaction. Raises what mfa.gate does.
+    given it (`code`). Outside of any transaction. Raises Forbidden `email_not_verified` where addresses are
+    to be confirmed first, and what mfa.gate does.
     """
+    await verification.require(actor.acting_as(user_id, personal_team_id=personal_team_id))
     ways = list(amr)
     if second_factor_at is None:
         ways, second_factor_at = await mfa.gate(actor, user_id, personal_team_id, amr=amr, code=code)
@@ -108,6 +112,7 @@ async def signed_in(
     async with db.transaction():
         user = await users.me(actor)
         answer = await sessions.start(actor, user, amr=ways, second_factor_at=second_factor_at)
+        await devices.look(actor, user)
         await record(actor, LoggedIn(team_id=personal_team_id, user_id=user_id, session_id=answer.session_id))
     return answer
 

@@ -13,7 +13,7 @@ import asyncpg
 
 from domain import db, pages
 from domain.actor import Actor
-from domain.auth import tokens
+from domain.auth import post, tokens
 from domain.auth.model import Session, SessionRevoked, SignedIn
 from domain.auth.tables import UserSessions
 from domain.clock import now
@@ -74,6 +74,7 @@ async def refresh(actor: Actor, token: str) -> SignedIn:
             signed_in = await _exchange(actor, session, token)
             if signed_in is None:
                 await revoke(actor, [session["id"]], "refresh_token_reused")
+                await post.notice(await users.me(actor), "token_reused")
     if signed_in is None:
         raise Unauthenticated("This refresh token is not valid: sign in again.", code="invalid_refresh_token")
     return signed_in

@@ -154,6 +154,57 @@ async def credentials(email: str) -> Credentials | None:
     return db.as_struct(Credentials, row) if row else None
 
 
+async def named(email: str) -> StaffUser | None:
+    """The account with this address, open or not, for flows that answer all alike."""
+    row = await db.fetchrow("SELECT * FROM users WHERE email = $1", email)
+    return db.as_struct(StaffUser, row) if row else None
+
+
+async def at_address(user_id: str, email: str) -> User | None:
+    """The account, locked, if it is open and still has this address."""
+    row = await db.fetchrow(
+        """SELECT * FROM users WHERE id = $1 AND email = $2 AND disabled_at IS NULL FOR NO KEY UPDATE""",
+        user_id,
+        email,
+    )
+    return db.as_struct(User, row) if row else None
+
+
+async def locked(user_id: str) -> User:
+    """The account, locked. Raises NotFound."""
+    return await _get(user_id, lock=True)
+
+
+async def password_hash(user_id: str) -> str | None:
+    """For showing that one knows the password only."""
+    found: str | None = await db.fetchval("SELECT password_hash FROM users WHERE id = $1", user_id)
+    return found
+
+
+async def set_password(user_id: str, password_hash: str | None) -> None:
+    """Another password, or none; what that means for sessions is for domain/auth."""
+    await db.execute(
+        "UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1", user_id, password_hash, now()
+    )
+
+
+async def set_email(user: User, email: str, *, verified_at: datetime | None) -> User:
+    """The account as it is with this address, or with what is known of it changed.
+
+    Raises asyncpg.UniqueViolationError where another account has it. The news is for domain/auth.
+    """
+    row = await db.fetchrow(
+        """UPDATE users SET email = $2, email_verified_at = $3, version = version + 1, updated_at = $4
+           WHERE id = $1 RETURNING *""",
+        user.id,
+        email,
+        verified_at,
+        now(),
+    )
+    assert row is not None, "the caller has it locked"
+    return db.as_struct(User, row)
+
+
 async def rehashed(user_id: str, *, old: str, new: str) -> None:
     """Keep another hash of the same password, unless the password was changed in the meantime."""
     await db.execute(

@@ -17,11 +17,13 @@ from domain import channels, db
 from domain.actor import Actor
 from domain.auth import oauth
 from domain.auth.oauth_model import Flow, Profile
+from tests.app.mailing import post, token_of
 from tests.app.second_factors import everything_of_factors
 from tests.app.test_docs import inside
 from tests.architecture import sources
 from tests.factories import PASSWORD, Api, Person, item
 from tests.listener import Listeners
+from tests.mailbox import Mailbox
 from tests.raw import raw
 
 Json = dict[str, Any]
@@ -99,6 +101,18 @@ IN_THE_TRAIL_ONLY = {
     "users.disabled",
     "users.enabled",
     "users.exported",
+    "auth.account_made",
+    "auth.registration_refused",
+    "auth.login_unverified",
+    "auth.password_reset_requested",
+    "auth.password_reset",
+    "auth.password_changed",
+    "auth.password_refused",
+    "auth.magic_link_requested",
+    "auth.session_disowned",
+    "users.email_change_requested",
+    "users.email_change_confirmed",
+    "users.email_reverted",
 }
 
 
@@ -139,6 +153,19 @@ async def keys_happen(ann: Person) -> None:
         await ann.delete(path),
     ]
     assert [answer.status_code for answer in statuses] == [201, 200, 200, 204]
+
+
+async def an_address_is_confirmed_and_changed(api: Api, mailbox: Mailbox, ann: Person) -> None:
+    token = await token_of(mailbox, ann.email, "verify")
+    new = f"new-{ann.email}"
+    statuses = [
+        await post(api, "/auth/verify-email", token=token),
+        await ann.post("/users/me/email", {"email": new, "password": PASSWORD}),
+    ]
+    for who, kind in ((ann.email, "change-old"), (new, "change-new")):
+        token = await token_of(mailbox, who, kind)
+        statuses.append(await post(api, "/auth/email/confirm", token=token))
+    assert [answer.status_code for answer in statuses] == [204, 202, 200, 200]
 
 
 async def everything_happens(api: Api, ann: Person, bob: Person, team: str) -> None:
@@ -189,7 +216,7 @@ async def a_provider_is_linked_and_unlinked(person: Person) -> None:
 
 
 async def test_what_is_heard_fits_what_the_document_says(
-    api: Api, url: str, listeners: Listeners, document: Json
+    api: Api, url: str, listeners: Listeners, document: Json, mailbox: Mailbox
 ) -> None:
     ann, bob = await api.person("Ann"), await api.person("Bob")
     anns, bobs = await listeners(url, ann.token), await listeners(url, bob.token)
@@ -202,6 +229,7 @@ async def test_what_is_heard_fits_what_the_document_says(
     await everything_happens(api, ann, bob, team)
     await keys_happen(bob)
     await everything_of_factors(bob)
+    await an_address_is_confirmed_and_changed(api, mailbox, bob)
     await a_provider_is_linked_and_unlinked(bob)
     await ann.put(f"/teams/{team}/members/{cid.id}", {"role": "admin"})
     await anns.until(lambda: "teams.changed" in anns.types(channels.team(team)))
@@ -210,6 +238,7 @@ async def test_what_is_heard_fits_what_the_document_says(
     await bobs.until(lambda: "auth.api_key_revoked" in bobs.types(channels.user(bob.id)))
     await bobs.until(lambda: "auth.session_revoked" in bobs.types(channels.user(bob.id)))
     await bobs.until(lambda: "auth.identity_unlinked" in bobs.types(channels.user(bob.id)))
+    await bobs.until(lambda: "users.email_changed" in bobs.types(channels.user(bob.id)))
 
     live = [
         (channel, entry)

@@ -32,6 +32,7 @@ WRONG = [
     ({"SENDGRID_FROM_EMAIL": "nobody"}, "SENDGRID_FROM_EMAIL is 'nobody'"),
     ({"SENDGRID_FROM_EMAIL": "a@b.example, c@d.example"}, "SENDGRID_FROM_EMAIL is"),
     ({"SENDGRID_FROM_EMAIL": "a@b.example\nBcc: c@d.example"}, "SENDGRID_FROM_EMAIL is"),
+    ({"AUTH_REQUIRE_VERIFIED_EMAIL": "maybe"}, "AUTH_REQUIRE_VERIFIED_EMAIL is 'maybe': use on or off"),
     ({"PUBLIC_URL": "app.example"}, "PUBLIC_URL must begin with http://"),
     ({"ALLOWED_ORIGINS": "https://a.example, app.example"}, "ALLOWED_ORIGINS has 'app.example'"),
     ({"ALLOWED_ORIGINS": "https://app.example/"}, "ALLOWED_ORIGINS has 'https://app.example/'"),
@@ -79,6 +80,16 @@ def test_nothing_is_needed_where_nothing_is_asked_for_and_empty_counts_as_missin
     assert config.read({"PORT": "", "LOG_LEVEL": ""}).log_level == "INFO"
     with pytest.raises(ConfigError, match="REDIS_URL is not set"):
         config.read({**GOOD, "REDIS_URL": ""}, need=NEEDED)
+
+
+def test_links_begin_with_the_public_address_or_else_with_where_it_listens() -> None:
+    assert config.read({"PUBLIC_URL": "https://app.example"}).links_base == "https://app.example"
+    assert config.read({"HOST": "::1", "PORT": "8080"}).links_base == "http://[::1]:8080"
+
+
+def test_addresses_are_confirmed_first_only_where_the_operator_says_so() -> None:
+    said = {value: config.read({"AUTH_REQUIRE_VERIFIED_EMAIL": value}) for value in ("on", "off", "")}
+    assert [read.require_verified_email for read in said.values()] == [True, False, False]
 
 
 def test_all_that_is_missing_is_named_at_once() -> None:

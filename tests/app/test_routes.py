@@ -37,6 +37,17 @@ POST   /api/inventory/{item_id}/adjust
 GET    /api/inventory/{item_id}/movements
 GET    /api/auth/sessions
 DELETE /api/auth/sessions/{session_id}
+POST   /api/auth/verify-email
+POST   /api/auth/verify-email/resend
+POST   /api/auth/password/forgot
+POST   /api/auth/password/reset
+POST   /api/auth/password/change
+POST   /api/auth/magic-link
+POST   /api/auth/magic-link/consume
+POST   /api/auth/email/confirm
+POST   /api/auth/email/revert
+POST   /api/auth/sessions/disown
+POST   /api/users/me/email
 GET    /api/auth/api-keys
 POST   /api/auth/api-keys
 PATCH  /api/auth/api-keys/{key_id}
@@ -75,6 +86,14 @@ PAGES = {
     "GET /api/docs/live",
     "GET /api/docs/asyncapi.json",
 }
+# Where links in mails lead.
+LINKED = {
+    f"GET /auth/{page}"
+    for page in (
+        "verify-email", "reset-password", "forgot-password", "magic-link", "confirm-email", "revert-email",
+        "disown-session",
+    )
+}  # fmt: skip
 # Beside the websocket, which is no route of Litestar's (app/pipeline/door.py).
 LIVE = {
     "POST /connection/http_stream",
@@ -104,4 +123,8 @@ def test_every_route_is_in_the_contract_and_every_one_of_the_contract_is_there()
     assert there == promised
     assert pages >= PAGES
     others = {page for page in pages if not page.startswith("GET /api/docs")}
-    assert others == LIVE | {"HEAD /api/docs/files/{file_path}"}
+    assert others == LIVE | LINKED | {
+        "HEAD /api/docs/files/{file_path}",
+        "GET /auth/files/{file_path}",
+        "HEAD /auth/files/{file_path}",
+    }

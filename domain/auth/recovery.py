@@ -1,0 +1,122 @@
+"""Passwords that are forgotten, and passwords that are changed.
+
+Rules   asking for a link answers the same for every address: a job looks whether there is an account. A new
+        password by a link ends every session; a change ends the others; both are told to the owner by mail.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from domain import db, jobs
+from domain.actor import Actor
+from domain.auth import (
+    attempts,
+    links,
+    mfa,
+    one_time,
+    passwords,
+    post,
+    sessions,
+    takeover,
+    throttle,
+    verification,
+)
+from domain.auth.mails_model import (
+    Asked,
+    NewPassword,
+    PasswordChange,
+    PasswordChanged,
+    PasswordRefused,
+    PasswordReset,
+    PasswordResetRequested,
+)
+from domain.errors import Forbidden, Unavailable
+from domain.record import record
+from domain.users import service as users
+
+PURPOSE: Final = "reset_password"
+LASTS: Final = timedelta(hours=1)
+FORGOT: Final = jobs.Job("auth.forgot_password", Asked, secret=True)
+
+
+async def forgot(actor: Actor, email: str) -> None:
+    """Have a link mailed, if there is an account; whether there is one is nowhere to be seen."""
+    async with db.transaction():
+        await jobs.enqueue(FORGOT, Asked(actor=actor, email=email), dedupe_key=one_time.fingerprint(email))
+
+
+@FORGOT.handler
+async def send_link(asked: Asked) -> None:
+    """The link, at most once a minute; the one before is good no more."""
+    async with db.transaction():
+        user = await users.named(asked.email)
+        if user is None or user.disabled_at is not None:
+            return
+        if not await post.first_in_a_while(PURPOSE, user.email):
+            return
+        token = await one_time.issue(PURPOSE, lasts=LASTS, user_id=user.id, email=user.email, alone=True)
+        await post.tell(user.email, "reset_password", name=user.name, link=links.to("reset-password", token))
+        await record(asked.actor, PasswordResetRequested(team_id=user.personal_team_id, user_id=user.id))
+
+
+async def reset(actor: Actor, given: NewPassword) -> None:
+    """Choose a new password by a link. Raises Invalid `link_invalid`, or for a password that is none."""
+    held = await one_time.peek(PURPOSE, given.token)
+    user = await verification.holder(held)
+    await passwords.check(given.password, email=user.email, name=user.name)
+    password_hash = await passwords.hashed(given.password)
+    async with db.transaction():
+        user = await verification.holder(await one_time.consume(PURPOSE, given.token))
+        actor = actor.acting_as(user.id, personal_team_id=user.personal_team_id)
+        await verification.proven(actor, user, takes_over=True)
+        await users.set_password(user.id, password_hash)
+        await one_time.void(user.id, *takeover.LINKS_IN)
+        await sessions.end_all(actor, "password_reset", of=user.id)
+        await record(actor, PasswordReset(team_id=user.personal_team_id, user_id=user.id))
+        await post.notice(user, "password_changed")
+
+
+async def change(actor: Actor, given: PasswordChange) -> None:
+    """Another password; the caller's other sessions end. Raises Forbidden `wrong_password`, Invalid."""
+    known = await prove(actor, given.current_password)
+    user = await users.me(actor)
+    await passwords.check(given.password, email=user.email, name=user.name)
+    password_hash = await passwords.hashed(given.password)
+    async with db.transaction():
+        user = await users.locked(actor.user)
+        if await users.password_hash(user.id) != known:
+            raise _wrong()  # somebody was faster, and the one that was shown is not the password any more
+        await users.set_password(user.id, password_hash)
+        await one_time.void(user.id, *takeover.LINKS_IN)
+        await sessions.end_all(actor, "password_changed", but=actor.session_id)
+        await record(actor, PasswordChanged(team_id=user.personal_team_id, user_id=user.id))
+        await post.notice(user, "password_changed")
+
+
+async def prove(actor: Actor, password: str | None) -> str | None:
+    """What is kept of the password that the caller has shown to know; an account without one asks for none.
+
+    Guessing is slowed down as it is for signing in, by the same counters. Not in a transaction. Raises
+    Forbidden `wrong_password`, RateLimited `too_many_attempts`.
+    """
+    await mfa.require_fresh(actor)
+    known = await users.password_hash(actor.user)
+    if known is None:
+        return None
+    if password is not None:
+        counted = await attempts.begin(actor, (await users.me(actor)).email)
+        try:
+            right = await passwords.matches(known, password)
+        except Unavailable:
+            await throttle.untried(counted)
+            raise
+        if right:
+            await throttle.cleared(counted)
+            return known
+    async with db.transaction():
+        await record(actor, PasswordRefused(team_id=actor.team(None), user_id=actor.user))
+    raise _wrong()
+
+
+def _wrong() -> Forbidden:
+    return Forbidden("This is not the password of the account.", code="wrong_password")
