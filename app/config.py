@@ -131,6 +131,21 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
     )
 
 
+def relying_party(config: Config) -> tuple[str | None, tuple[str, ...]]:
+    """The domain that passkeys belong to, and the origins that pages may use them from.
+
+    The domain is that of PUBLIC_URL, or else of the first of ALLOWED_ORIGINS; origins are those of the two
+    that are in it. None where that is no name: browsers make no passkeys for an address.
+    """
+    ours = (*([_origin(config.public_url)] if config.public_url else []), *config.allowed_origins)
+    domain = _split(ours[0]).hostname if ours else None
+    if domain is None or re.fullmatch(r"[0-9.]+|.*:.*", domain):
+        return None, ()
+    hosts = {origin: _split(origin).hostname or "" for origin in ours}
+    inside = (origin for origin, host in hosts.items() if host == domain or host.endswith(f".{domain}"))
+    return domain, tuple(inside)
+
+
 def database_url() -> str | None:
     """For Piccolo's own command line (piccolo_conf.py)."""
     return os.environ.get("DATABASE_URL")
@@ -175,6 +190,13 @@ def _is_sender(text: str) -> bool:
     except (ValueError, HeaderParseError):
         return False
     return text.isprintable() and "@" in address
+
+
+def _origin(url: str) -> str:
+    """The origin of a URL, as browsers write it: without the port that its scheme has anyway."""
+    parts = _split(url)
+    usual = {"http": ":80", "https": ":443"}.get(parts.scheme, "")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower().removesuffix(usual)}"
 
 
 def _is_origin(text: str) -> bool:

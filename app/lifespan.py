@@ -17,7 +17,7 @@ from litestar import Litestar
 from app import secrets
 from app.adapters.pwned import BASE, Pwned
 from app.background import equip, write_links
-from app.config import Config
+from app.config import Config, relying_party
 from app.pipeline import positions
 from app.worker import GRACE_S, Worker
 from channels.emulation import Emulation
@@ -29,7 +29,7 @@ from channels.tasks import end
 from channels.watchman import Watchman
 from domain import db, streams
 from domain.audit_logs import service as audit_logs
-from domain.auth import passwords, throttle
+from domain.auth import ceremony, passwords, throttle
 
 log = logging.getLogger("maycole.lifespan")
 
@@ -102,6 +102,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     assert config.database_url is not None, "the shell checks what is needed (app/config.py)"
     secrets.install(config)
     write_links(config)
+    ceremony.install(*relying_party(config))
     await db.open_pool(config.database_url)
     if config.runs_jobs:
         equip(config)

@@ -21,7 +21,9 @@ from app.api.audit_logs import AuditLogsController
 from app.api.auth import AuthController
 from app.api.inventory import InventoryController
 from app.api.mails import EmailController, MailsController
+from app.api.mfa import MfaController
 from app.api.oauth import OauthController
+from app.api.passkeys import PasskeysController
 from app.api.system import SystemController
 from app.api.teams import TeamsController
 from app.api.users import UsersController
@@ -63,6 +65,8 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
             EmailController,
             ApiKeysController,
             OauthController,
+            MfaController,
+            PasskeysController,
             UsersController,
             TeamsController,
             InventoryController,

@@ -25,6 +25,7 @@ PATH_PARAMETERS: Final = {
     "item_id": "the item's id",
     "key_id": "the API key's id",
     "provider": "`google`, `github`, or the name of an OpenID issuer that is configured",
+    "passkey_id": "the passkey's id",
     "session_id": "the session's id",
     "team_id": "the team's id",
     "user_id": "the user's id; `me` is yourself",

@@ -58,6 +58,9 @@ WORDS: Final[dict[str, Any]] = {
     "AuditLog.user_agent": "curl/8.14.1",
     "Envelope.id": "evt_01m81nyd49e3dsxyv23q7mwt68",
     "Envelope.actor": _ANN,
+    "Passkey.id": "pkey_01m829kz9ce4q900gdqwg8bjzt",
+    "Passkey.name": "Phone",
+    "left": 9,
 }
 _PLAIN: Final[dict[Any, Any]] = {str: "text", int: 1, float: 1.0, bool: False, datetime: WHEN, Any: None}
 

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from domain import db
 from domain.actor import Actor
-from domain.auth import api_keys, post, sessions
+from domain.auth import api_keys, mfa, post, sessions
 from domain.auth.model import Session
 from domain.clock import now
 from domain.errors import Conflict
@@ -60,8 +60,9 @@ class Copy(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 async def close(actor: Actor) -> None:
     """Close the caller's own account: signed out everywhere, out of every team, forgotten.
 
-    Raises Conflict `sole_owner`.
+    Raises Conflict `sole_owner`, Forbidden `step_up_required`.
     """
+    await mfa.require_fresh(actor)
     async with db.transaction():
         await db.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", actor.user)
         await teams.leave_all(actor)

@@ -19,7 +19,7 @@ from msgspec import UNSET
 
 from domain import db, ids, pages
 from domain.actor import Actor
-from domain.auth import key_text
+from domain.auth import key_text, mfa
 from domain.auth.api_keys_model import (
     ApiKey,
     ApiKeyChanged,
@@ -44,8 +44,12 @@ _KEYS: Final = "SELECT k.*, u.personal_team_id FROM api_keys k JOIN users u ON u
 
 
 async def create(actor: Actor, new: NewApiKey) -> ApiKeyWithSecret:
-    """A key for the caller. Raises Forbidden `scope_above_own`, Conflict `too_many_api_keys`."""
+    """A key for the caller.
+
+    Raises Forbidden `scope_above_own`, `step_up_required`; Conflict `too_many_api_keys`.
+    """
     _require_session(actor)
+    await mfa.require_fresh(actor)
     scopes, addresses = _scopes(new.scopes), _addresses(new.addresses)
     if new.expires_at is not None and new.expires_at <= now():
         raise _invalid("/expiresAt", "in_the_past", "A key that has ended already is of no use.")
@@ -133,6 +137,7 @@ async def rotate(actor: Actor, key_id: str, by: Rotation) -> ApiKeyWithSecret:
     Raises NotFound.
     """
     _require_session(actor)
+    await mfa.require_fresh(actor)
     text = key_text.new(key_id)
     async with db.transaction():
         row = await _managed(actor, key_id)

@@ -16,6 +16,10 @@ Password = Annotated[
 ]
 # Signing in takes what was once accepted, and an upper bound keeps hashing cheap.
 GivenPassword = Annotated[str, Meta(min_length=1, max_length=200, description="the password of the account")]
+# Here and not with the other factors (mfa_model.py), which know this file.
+GivenCode = Annotated[
+    str, Meta(min_length=1, max_length=64, description="six digits from the app, or a recovery code")
+]
 GivenToken = Annotated[
     str, Meta(min_length=1, max_length=200, description="the newest refresh token of the session")
 ]
@@ -41,6 +45,7 @@ class Login(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_un
 
     email: Email
     password: GivenPassword
+    totp: GivenCode | UnsetType = UNSET
     mode: Mode = "token"
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from domain import crypto, db, ids, pages
 from domain.actor import Actor
-from domain.auth import credentials, ways_in
+from domain.auth import credentials, mfa, ways_in
 from domain.auth import service as auth
 from domain.auth.model import LoginFailed, SignedIn
 from domain.auth.oauth_model import (
@@ -56,20 +56,27 @@ async def sign_in(actor: Actor, profile: Profile) -> SignedIn:
 
     Raises Conflict `account_exists`, Forbidden `email_not_verified`, Unauthenticated `oauth_failed`.
     """
+    amr = ["oauth", profile.provider]
     async with db.transaction():
         # A refusal is returned, not raised: what it leaves in the trail is to be committed.
-        outcome = await _sign_in(actor, profile)
+        outcome = await _sign_in(actor, profile, amr)
     if isinstance(outcome, DomainError):
         raise outcome
+    if isinstance(outcome, _Account):
+        # After that commit: whoever has a second factor is asked for it first.
+        return await auth.signed_in(actor, outcome.id, outcome.personal_team_id, amr=amr)
     return outcome
 
 
 async def may_link(actor: Actor) -> None:
     """Raise Forbidden `email_not_verified` unless the caller has shown that the account's address is theirs.
 
+    A second factor that they have must be fresh (`step_up_required`).
+
     Otherwise somebody makes an account with another's address, links what is theirs, and is still inside
     when the owner of the address comes and takes the account over.
     """
+    await mfa.require_fresh(actor)
     if not await db.fetchval("SELECT email_verified_at IS NOT NULL FROM users WHERE id = $1", actor.user):
         raise Forbidden("Confirm your e-mail address first.", code="email_not_verified")
 
@@ -107,7 +114,11 @@ async def listed(actor: Actor, *, limit: int, cursor: str | None) -> Page[OauthI
 
 
 async def unlink(actor: Actor, identity_id: str) -> None:
-    """Take one away. Raises NotFound, also for another's; Conflict `last_way_in`."""
+    """Take one away.
+
+    Raises NotFound, also for another's; Conflict `last_way_in`; Forbidden `step_up_required`.
+    """
+    await mfa.require_fresh(actor)
     async with db.transaction():
         await ways_in.lock(actor.user)
         row = await db.fetchrow(
@@ -122,9 +133,9 @@ async def unlink(actor: Actor, identity_id: str) -> None:
         await record(actor, IdentityUnlinked(team_id=actor.team(None), user_id=actor.user, identity=gone))
 
 
-async def _sign_in(actor: Actor, profile: Profile) -> SignedIn | DomainError:
+async def _sign_in(actor: Actor, profile: Profile, amr: list[str]) -> SignedIn | _Account | DomainError:
+    """A new account, signed in; or the one that may be signed in to."""
     await _lock(profile)
-    amr = ["oauth", profile.provider]
     known = await db.fetchrow(
         f"""SELECT i.id AS identity_id, {_ACCOUNT} FROM oauth_identities i JOIN users u ON u.id = i.user_id
             WHERE i.provider = $1 AND i.subject = $2""",  # noqa: S608 - columns
@@ -136,11 +147,11 @@ async def _sign_in(actor: Actor, profile: Profile) -> SignedIn | DomainError:
         if account.disabled:
             return await _disabled(actor, account)
         await _used(known["identity_id"], profile)
-        return await auth.signed_in(actor, account.id, account.personal_team_id, amr=amr)
+        return account
     return await _by_address(actor, profile, amr)
 
 
-async def _by_address(actor: Actor, profile: Profile, amr: list[str]) -> SignedIn | DomainError:
+async def _by_address(actor: Actor, profile: Profile, amr: list[str]) -> SignedIn | _Account | DomainError:
     """For an account at a provider that nobody is known by yet."""
     address, account = _address(profile), await _account(profile.email)
     if account is not None and account.disabled:
@@ -160,9 +171,8 @@ async def _by_address(actor: Actor, profile: Profile, amr: list[str]) -> SignedI
             code="account_exists",
         )
         return await _refused(actor, account, profile, taken)
-    answer = await auth.signed_in(actor, account.id, account.personal_team_id, amr=amr)
-    await _add(_as(actor, answer), profile)
-    return answer
+    await _add(actor.acting_as(account.id, personal_team_id=account.personal_team_id), profile)
+    return account
 
 
 async def _arrive(actor: Actor, profile: Profile, address: str, amr: list[str]) -> SignedIn:

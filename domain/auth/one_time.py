@@ -3,7 +3,8 @@
 Rules   a token is 256 random bits, of which only the SHA-256 is kept. Unknown, used, expired, or meant for
         something else: whoever shows it is told the same. Of many who show it at once one is first.
 
-Marks are rows of the same table that nobody can show: that something was done of late (`mark`).
+Marks are rows of the same table that nobody can show: that something was done of late (`mark`). What has run
+out is swept (sweeping.py); what was used is kept until then.
 """
 
 import hashlib
@@ -14,14 +15,13 @@ from typing import Any, Final
 
 import msgspec
 
-from domain import db, ids, jobs, keys
+from domain import db, ids, keys
 from domain.auth.tables import OneTimeTokens
 from domain.auth.tokens import hashed
 from domain.clock import now
 from domain.errors import Invalid
 
 PREFIX: Final = "mot_"
-SWEPT_AT_ONCE: Final = 20_000
 _MARK: Final = "one-time mark"
 
 
@@ -161,17 +161,6 @@ def fingerprint(subject: str) -> str:
 def invalid() -> Invalid:
     """What is said of every link that is no good, whatever the reason."""
     return Invalid("This link was used already, or is too old: ask for a new one.", code="link_invalid")
-
-
-@jobs.cron("auth.sweep_one_time_tokens", every=timedelta(hours=1))
-async def sweep() -> None:
-    """Forget those that have expired; those that were used are kept until then."""
-    await db.execute(
-        """DELETE FROM one_time_tokens WHERE id IN (
-               SELECT id FROM one_time_tokens WHERE expires_at < $1 LIMIT $2)""",
-        now(),
-        SWEPT_AT_ONCE,
-    )
 
 
 def _marks(purpose: str, subject: str) -> list[str]:

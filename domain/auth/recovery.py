@@ -9,7 +9,18 @@ from typing import Final
 
 from domain import db, jobs
 from domain.actor import Actor
-from domain.auth import attempts, links, one_time, passwords, post, sessions, takeover, throttle, verification
+from domain.auth import (
+    attempts,
+    links,
+    mfa,
+    one_time,
+    passwords,
+    post,
+    sessions,
+    takeover,
+    throttle,
+    verification,
+)
 from domain.auth.mails_model import (
     Asked,
     NewPassword,
@@ -66,7 +77,11 @@ async def reset(actor: Actor, given: NewPassword) -> None:
 
 
 async def change(actor: Actor, given: PasswordChange) -> None:
-    """Another password; the caller's other sessions end. Raises Forbidden `wrong_password`, Invalid."""
+    """Another password; the caller's other sessions end.
+
+    Raises Forbidden `wrong_password`, `step_up_required`, RateLimited, Invalid.
+    """
+    await mfa.require_fresh(actor)
     known = await prove(actor, given.current_password)
     user = await users.me(actor)
     await passwords.check(given.password, email=user.email, name=user.name)

@@ -9,9 +9,11 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 
+from msgspec import UNSET
+
 from domain import db, ids
 from domain.actor import Actor
-from domain.auth import attempts, devices, passwords, sessions, throttle, verification
+from domain.auth import attempts, devices, mfa, passwords, sessions, throttle, verification
 from domain.auth.model import LoggedIn, Login, Registered, Registration, SignedIn
 from domain.errors import Unauthenticated, Unavailable
 from domain.record import record
@@ -68,7 +70,8 @@ async def login(actor: Actor, given: Login) -> SignedIn:
     """A new session.
 
     Raises Unauthenticated `wrong_credentials`, in the same words and time for an unknown address, and
-    RateLimited `too_many_attempts` before anything is looked at.
+    RateLimited `too_many_attempts` before anything is looked at; what `signed_in` raises only once the
+    password was right.
     """
     counted = await attempts.begin(actor, given.email)
     known = await users.credentials(given.email)
@@ -82,19 +85,33 @@ async def login(actor: Actor, given: Login) -> SignedIn:
         raise Unauthenticated("The e-mail address or the password is wrong.", code="wrong_credentials")
     await throttle.cleared(counted)
     await _rehash(known, given.password)
-    return await signed_in(actor, known.id, known.personal_team_id, amr=["pwd"])
+    code = None if given.totp is UNSET else given.totp
+    return await signed_in(actor, known.id, known.personal_team_id, amr=["pwd"], code=code)
 
 
-async def signed_in(actor: Actor, user_id: str, personal_team_id: str, *, amr: Sequence[str]) -> SignedIn:
+async def signed_in(
+    actor: Actor,
+    user_id: str,
+    personal_team_id: str,
+    *,
+    amr: Sequence[str],
+    code: str | None = None,
+    second_factor_at: datetime | None = None,
+) -> SignedIn:
     """A new session for a user who has shown who they are, in these ways; every way in ends here.
 
-    Raises Forbidden `email_not_verified` where addresses are to be confirmed first.
+    Unless that was two factors already (`second_factor_at`), whoever has a second one is asked for it, or has
+    given it (`code`). Outside of any transaction. Raises what mfa.gate does, and Forbidden
+    `email_not_verified` where addresses are to be confirmed first.
     """
     await verification.require(actor.acting_as(user_id, personal_team_id=personal_team_id))
+    ways = list(amr)
+    if second_factor_at is None:
+        ways, second_factor_at = await mfa.gate(actor, user_id, personal_team_id, amr=amr, code=code)
     actor = actor.acting_as(user_id, session_id=ids.new("sess"), personal_team_id=personal_team_id)
     async with db.transaction():
         user = await users.me(actor)
-        answer = await sessions.start(actor, user, amr=amr)
+        answer = await sessions.start(actor, user, amr=ways, second_factor_at=second_factor_at)
         await devices.look(actor, user)
         await record(actor, LoggedIn(team_id=personal_team_id, user_id=user_id, session_id=answer.session_id))
     return answer

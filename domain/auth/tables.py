@@ -86,7 +86,7 @@ class MfaFactors(Table, tablename="mfa_factors"):
 
 
 class RecoveryCodes(Table, tablename="recovery_codes"):
-    """`hash` is a keyed hash of a code that is good once."""
+    """`hash` is SHA-256 of the user's id and a code that is good once (domain/auth/recovery_codes.py)."""
 
     id = Text(primary_key=True)
     user_id = ForeignKey(references=Users, null=False, on_delete=OnDelete.restrict)

@@ -18,6 +18,7 @@ from domain.actor import Actor
 from domain.auth import oauth
 from domain.auth.oauth_model import Flow, Profile
 from tests.app.mailing import post, token_of
+from tests.app.second_factors import everything_of_factors
 from tests.app.test_docs import inside
 from tests.architecture import sources
 from tests.factories import PASSWORD, Api, Person, item
@@ -26,6 +27,7 @@ from tests.mailbox import Mailbox
 from tests.raw import raw
 
 Json = dict[str, Any]
+# Events that are on nobody's screen.
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +90,10 @@ async def test_every_kind_of_channel_is_there_and_no_other(document: Json) -> No
 
 
 IN_THE_TRAIL_ONLY = {
+    "auth.factor_started",
     "auth.login_failed",
+    "auth.passkey_refused",
+    "auth.second_factor_asked",
     "auth.api_key_refused",
     "auth.oauth_refused",
     "teams.deleted",
@@ -161,6 +166,7 @@ async def an_address_is_confirmed_and_changed(api: Api, mailbox: Mailbox, ann: P
         token = await token_of(mailbox, who, kind)
         statuses.append(await post(api, "/auth/email/confirm", token=token))
     assert [answer.status_code for answer in statuses] == [204, 202, 200, 200]
+    ann.email = new
 
 
 async def everything_happens(api: Api, ann: Person, bob: Person, team: str) -> None:
@@ -224,6 +230,7 @@ async def test_what_is_heard_fits_what_the_document_says(
     await everything_happens(api, ann, bob, team)
     await keys_happen(bob)
     await an_address_is_confirmed_and_changed(api, mailbox, bob)
+    await everything_of_factors(bob)
     await a_provider_is_linked_and_unlinked(bob)
     await ann.put(f"/teams/{team}/members/{cid.id}", {"role": "admin"})
     await anns.until(lambda: "teams.changed" in anns.types(channels.team(team)))

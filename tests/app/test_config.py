@@ -131,3 +131,28 @@ def test_a_configuration_does_not_show_its_secrets_when_it_is_printed() -> None:
     for shown in (repr(read), str(read), f"{read}", repr([read])):
         assert "port=7" in shown
         assert not any(secret in shown for secret in ("SECRET-", "BEFORE-", "password", "redis://host"))
+
+
+@pytest.mark.parametrize(
+    ("public_url", "origins", "domain", "usable"),
+    [
+        ("https://app.example/x", (), "app.example", ("https://app.example",)),
+        ("https://me@App.Example:443", (), "app.example", ("https://app.example",)),
+        ("http://localhost:8000", ("https://a.example",), "localhost", ("http://localhost:8000",)),
+        (
+            "https://example.org",
+            ("https://app.example.org", "https://evil-example.org", "https://example.org.evil"),
+            "example.org",
+            ("https://example.org", "https://app.example.org"),
+        ),
+        (None, ("https://app.example", "https://b.example"), "app.example", ("https://app.example",)),
+        (None, (), None, ()),
+        ("http://127.0.0.1:8000", ("https://app.example",), None, ()),
+        ("http://[::1]:8000", (), None, ()),
+    ],
+)
+def test_passkeys_belong_to_a_domain_and_are_used_from_origins_in_it(
+    public_url: str | None, origins: tuple[str, ...], domain: str | None, usable: tuple[str, ...]
+) -> None:
+    given = config.Config(public_url=public_url, allowed_origins=origins)
+    assert config.relying_party(given) == (domain, usable)

@@ -14,8 +14,9 @@ from tests.factories import Api
 # A session, or a session or an API key.
 SECURED = ([{"bearer": []}], [{"bearer": []}, {"apiKey": []}])
 OPEN = {
-    "auth.register", "auth.login", "auth.refresh", "system.health", "system.live", "system.ready",
-    "system.version", "auth.oauthStart", "auth.oauthCallback", "auth.oauthExchange",
+    "auth.register", "auth.login", "auth.refresh", "auth.verifySecondFactor", "auth.passkeyLoginOptions",
+    "auth.passkeyLogin", "auth.oauthStart", "auth.oauthCallback", "auth.oauthExchange", "system.health",
+    "system.live", "system.ready", "system.version",
     "auth.verifyEmail", "auth.forgotPassword", "auth.resetPassword", "auth.askMagicLink",
     "auth.consumeMagicLink", "auth.confirmEmail", "auth.revertEmail", "auth.disownSession",
 }  # fmt: skip

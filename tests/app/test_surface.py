@@ -84,6 +84,10 @@ async def writes(team: Company) -> list[tuple[str, str, dict[str, Any]]]:
     return [
         ("POST", "/auth/register", {"email": "a@b.c", "password": "x" * 10, "name": "Ann"}),
         ("POST", "/auth/login", {"email": "a@b.c", "password": "x"}),
+        ("POST", "/auth/mfa/totp/confirm", {"code": "123456"}),
+        ("POST", "/auth/mfa/step-up", {"code": "123456"}),
+        ("POST", "/auth/mfa/verify", {"mfaToken": "x", "code": "123456"}),
+        ("PATCH", "/auth/passkeys/pkey_x", {"name": "Phone"}),
         ("POST", "/auth/refresh", {"refreshToken": "mrt_x"}),
         ("PATCH", "/users/me", {"name": "Ann"}),
         ("POST", "/teams", {"name": "Team", "slug": "team"}),

@@ -102,12 +102,3 @@ async def test_of_many_marks_at_once_one_is_first_and_another_comes_when_it_has_
     kept = await db.fetch("SELECT t::text AS whole FROM one_time_tokens t WHERE purpose = 'test.mark'")
     assert len(kept) == 2
     assert not any("example" in row["whole"] for row in kept), "nobody reads addresses there"
-
-
-async def test_what_has_expired_is_swept_and_nothing_else(url: str) -> None:
-    old, good = await made("test.old"), await made("test.good")
-    await db.execute("UPDATE one_time_tokens SET expires_at = now() WHERE purpose = 'test.old'")
-    await one_time.sweep()
-    assert not await db.fetchval("SELECT count(*) FROM one_time_tokens WHERE purpose = 'test.old'")
-    assert await used("test.good", good)
-    assert not await used("test.old", old)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from domain import db
-from domain.auth import sweeping
+from domain.auth import challenges, sweeping
 from domain.clock import now
 from tests.app.signing_in import login, signed_in
 from tests.factories import Api
@@ -27,3 +27,15 @@ async def test_sessions_that_ended_long_ago_are_forgotten(api: Api) -> None:
     rows = await db.fetch("SELECT id FROM user_sessions WHERE user_id = $1", ann.id)
     assert {row["id"] for row in rows} == {ann.session_id, recent["sessionId"]}
     assert await signed_in(api, ann.token)
+
+
+async def test_tokens_that_ran_out_are_forgotten(api: Api) -> None:
+    ann = await api.person()
+    kept = await challenges.issue("mfa", lasts=timedelta(minutes=5), user_id=ann.id)
+    await challenges.issue("passkey_login", lasts=-sweeping.TOKENS_FORGOTTEN_AFTER - timedelta(hours=1))
+    gone = "SELECT count(*) FROM one_time_tokens WHERE expires_at < $1"
+    long_ago = now() - sweeping.TOKENS_FORGOTTEN_AFTER
+    assert await db.fetchval(gone, long_ago) > 0
+    await sweeping.sweep_one_time_tokens()
+    assert await db.fetchval(gone, long_ago) == 0
+    assert await challenges.find("mfa", kept) is not None
