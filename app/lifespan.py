@@ -101,8 +101,8 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     config: Config = app.state.config
     assert config.database_url is not None, "the shell checks what is needed (app/config.py)"
     secrets.install(config)
-    write_links(config)
     ceremony.install(*relying_party(config))
+    write_links(config)
     await db.open_pool(config.database_url)
     if config.runs_jobs:
         equip(config)

@@ -85,6 +85,7 @@ def _serve(config: Config, servers: Embedded, listener: socket.socket, say: Say)
         say(f"\nMaycole serves on {url}")
         say(f"  the API, to read and to try:  {url}{docs.PATH}")
         say(f"  live updates:                 {url.replace('http', 'ws', 1)}/connection/websocket")
+        say(f"  mail that it sends:           {config.data_dir / 'mail'}")
         say("  to stop:                      Ctrl-C")
 
     app = create_app(config)

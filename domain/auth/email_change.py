@@ -13,7 +13,7 @@ import msgspec
 
 from domain import db, ids, jobs, mail
 from domain.actor import Actor
-from domain.auth import links, mfa, one_time, post, recovery, sessions, takeover
+from domain.auth import links, one_time, post, recovery, sessions, takeover
 from domain.auth.mails_model import (
     EmailChange,
     EmailChangeConfirmed,
@@ -47,12 +47,10 @@ MOVE: Final = jobs.Job("auth.change_email", Moving, secret=True)
 async def request(actor: Actor, given: EmailChange) -> None:
     """Have both addresses asked.
 
-    Raises Forbidden `wrong_password`, `step_up_required`, RateLimited, Invalid `same_address`,
-    `undeliverable_address`.
+    Raises Forbidden `wrong_password`, Invalid `same_address`, `undeliverable_address`.
     """
     if not mail.is_deliverable(given.email):
         raise Invalid("No mail can be sent to this address.", code="undeliverable_address")
-    await mfa.require_fresh(actor)
     await recovery.prove(actor, given.password)
     async with db.transaction():
         user = await users.locked(actor.user)

@@ -3,8 +3,7 @@
 Rules   a token is 256 random bits, of which only the SHA-256 is kept. Unknown, used, expired, or meant for
         something else: whoever shows it is told the same. Of many who show it at once one is first.
 
-Marks are rows of the same table that nobody can show: that something was done of late (`mark`). What has run
-out is swept (sweeping.py); what was used is kept until then.
+Marks are rows of the same table that nobody can show: that something was done of late (`mark`).
 """
 
 import hashlib

@@ -77,11 +77,7 @@ async def reset(actor: Actor, given: NewPassword) -> None:
 
 
 async def change(actor: Actor, given: PasswordChange) -> None:
-    """Another password; the caller's other sessions end.
-
-    Raises Forbidden `wrong_password`, `step_up_required`, RateLimited, Invalid.
-    """
-    await mfa.require_fresh(actor)
+    """Another password; the caller's other sessions end. Raises Forbidden `wrong_password`, Invalid."""
     known = await prove(actor, given.current_password)
     user = await users.me(actor)
     await passwords.check(given.password, email=user.email, name=user.name)
@@ -103,6 +99,7 @@ async def prove(actor: Actor, password: str | None) -> str | None:
     Guessing is slowed down as it is for signing in, by the same counters. Not in a transaction. Raises
     Forbidden `wrong_password`, RateLimited `too_many_attempts`.
     """
+    await mfa.require_fresh(actor)
     known = await users.password_hash(actor.user)
     if known is None:
         return None

@@ -101,8 +101,8 @@ async def signed_in(
     """A new session for a user who has shown who they are, in these ways; every way in ends here.
 
     Unless that was two factors already (`second_factor_at`), whoever has a second one is asked for it, or has
-    given it (`code`). Outside of any transaction. Raises what mfa.gate does, and Forbidden
-    `email_not_verified` where addresses are to be confirmed first.
+    given it (`code`). Outside of any transaction. Raises Forbidden `email_not_verified` where addresses are
+    to be confirmed first, and what mfa.gate does.
     """
     await verification.require(actor.acting_as(user_id, personal_team_id=personal_team_id))
     ways = list(amr)

@@ -7,7 +7,7 @@ from tests.app.second_factors import (
     grow_stale,
     login,
 )
-from tests.factories import Api
+from tests.factories import PASSWORD, Api
 
 
 async def test_what_is_sensitive_asks_for_a_second_factor_not_older_than_ten_minutes(api: Api) -> None:
@@ -24,8 +24,8 @@ async def test_what_is_sensitive_asks_for_a_second_factor_not_older_than_ten_min
         ann.post("/auth/api-keys/key_x/rotate", {"overlapSeconds": 0}),
         ann.delete("/auth/identities/ident_x"),
         ann.delete("/users/me"),
-        ann.post("/auth/password/change", {"password": "another password altogether"}),
-        ann.post("/users/me/email", {"email": "new@example.org"}),
+        ann.post("/auth/password/change", {"currentPassword": PASSWORD, "password": "another one entirely"}),
+        ann.post("/users/me/email", {"email": "elsewhere@example.org", "password": PASSWORD}),
     ):
         refused = problem(await ask, 403, "step_up_required")
         assert refused["factors"] == ["totp", "recovery_code"]

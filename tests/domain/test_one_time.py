@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from domain import db
-from domain.auth import one_time
+from domain.auth import one_time, sweeping
 from domain.errors import Invalid
 from tests.factories import Api
 
@@ -102,3 +102,15 @@ async def test_of_many_marks_at_once_one_is_first_and_another_comes_when_it_has_
     kept = await db.fetch("SELECT t::text AS whole FROM one_time_tokens t WHERE purpose = 'test.mark'")
     assert len(kept) == 2
     assert not any("example" in row["whole"] for row in kept), "nobody reads addresses there"
+
+
+async def test_what_has_expired_is_swept_and_nothing_else(url: str) -> None:
+    old, good = await made("test.old"), await made("test.good")
+    await db.execute(
+        "UPDATE one_time_tokens SET expires_at = now() - $1::interval WHERE purpose = 'test.old'",
+        sweeping.TOKENS_FORGOTTEN_AFTER,
+    )
+    await sweeping.sweep_one_time_tokens()
+    assert not await db.fetchval("SELECT count(*) FROM one_time_tokens WHERE purpose = 'test.old'")
+    assert await used("test.good", good)
+    assert not await used("test.old", old)
