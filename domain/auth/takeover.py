@@ -16,7 +16,7 @@ from domain.users.model import User
 # The mark of an address that may go back to the account it was taken from.
 RESERVED: Final = "email_reserved"
 # What lets somebody in, or moves the account elsewhere. Never `email_revert`: it takes an account back.
-LINKS_IN: Final = ("reset_password", "magic_link", "email_change", "verify_email")
+LINKS_IN: Final = ("reset_password", "magic_link", "email_change", "verify_email", "mfa")
 _WAYS_IN: Final = ("oauth_identities", "mfa_factors", "passkeys")
 
 

@@ -17,6 +17,7 @@ from tests.app.mailing import (
     token_of,
     trail,
 )
+from tests.app.second_factors import enrol
 from tests.app.signing_in import login, refresh, signed_in
 from tests.factories import PASSWORD, Api, Person
 from tests.listener import Listeners
@@ -163,6 +164,19 @@ async def test_twenty_who_follow_one_link_at_once_are_one_session(api: Api, mail
     assert await signed_in(api, data["accessToken"])
     sessions = (await api.call("GET", "/auth/sessions", token=data["accessToken"])).json()["data"]
     assert sessions[0]["amr"] == ["email"]
+
+
+async def test_a_magic_link_is_one_factor(api: Api, mailbox: Mailbox) -> None:
+    ann = await api.person()
+    verify = await token_of(mailbox, ann.email, "verify")
+    assert (await post(api, "/auth/verify-email", token=verify)).status_code == 204
+    app = await enrol(ann)
+    token = await magic(api, mailbox, ann)
+    asked = problem(await post(api, "/auth/magic-link/consume", token=token), 401, "second_factor_required")
+    problem(await post(api, "/auth/magic-link/consume", token=token), 422, "link_invalid")
+    shown = await post(api, "/auth/mfa/verify", mfaToken=asked["mfaToken"], code=app.code())
+    assert shown.status_code == 200, shown.text
+    assert await signed_in(api, shown.json()["data"]["accessToken"])
 
 
 async def test_a_magic_link_can_sign_a_page_in(api: Api, mailbox: Mailbox) -> None:

@@ -2,8 +2,8 @@
 
 The same request for addresses that have one and for addresses that have none, one after the other, in turns.
 Told apart means that a stopwatch tells more than a coin: the chance that an answer for a known address took
-longer than one for an unknown address, 0.5 where nothing can be told. Beside it is what chance alone would show
-in 19 of 20 runs. Absolute times say nothing here.
+longer than one for an unknown address, 0.5 where nothing can be told. Beside it is what chance alone shows in
+19 of 20 runs. Absolute times say nothing here.
 """
 
 import asyncio
