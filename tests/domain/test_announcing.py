@@ -76,7 +76,7 @@ async def test_when_a_listener_is_called_the_row_and_the_entry_are_committed(ear
     [head] = await streams.heads([ear.channel])
 
     async with db.transaction():
-        await record(ann, LoginFailed(team_id=team, user_id=ann.user))
+        await record(ann, LoginFailed(team_id=team, user_id=ann.user, reason="wrong_credentials", attempts=1))
         before = ear.look(head.offset + 1)
         assert ear.heard == []
 
@@ -90,9 +90,14 @@ async def test_listeners_hear_of_one_commit_at_once_and_in_order(ear: Ear) -> No
     ear.channel = channels.audit(ann.team(None))
     async with db.transaction():
         async with db.transaction():
-            await record(ann, LoginFailed(team_id=ann.team(None), user_id=ann.user))
+            await record(
+                ann,
+                LoginFailed(team_id=ann.team(None), user_id=ann.user, reason="wrong_credentials", attempts=1),
+            )
         assert ear.heard == [], "the inner transaction is not the commit"
-        await record(ann, LoginFailed(team_id=ann.team(None), user_id=ann.user))
+        await record(
+            ann, LoginFailed(team_id=ann.team(None), user_id=ann.user, reason="wrong_credentials", attempts=1)
+        )
 
     first, second = ear.heard
     assert second.offset == first.offset + 1
@@ -106,16 +111,24 @@ async def test_listeners_hear_nothing_of_what_was_undone(ear: Ear) -> None:
 
     with pytest.raises(Undo):
         async with db.transaction():
-            await record(ann, LoginFailed(team_id=ann.team(None), user_id=ann.user))
+            await record(
+                ann,
+                LoginFailed(team_id=ann.team(None), user_id=ann.user, reason="wrong_credentials", attempts=1),
+            )
             raise Undo
     with pytest.raises(asyncpg.ForeignKeyViolationError):
         async with db.transaction() as unit:
-            await record(ann, LoginFailed(team_id=ann.team(None), user_id=ann.user))
+            await record(
+                ann,
+                LoginFailed(team_id=ann.team(None), user_id=ann.user, reason="wrong_credentials", attempts=1),
+            )
             await unit.connection.execute(
                 "UPDATE users SET personal_team_id = 'team_nowhere' WHERE id = $1", ann.user
             )
     assert ear.heard == []
 
     async with db.transaction():
-        await record(ann, LoginFailed(team_id=ann.team(None), user_id=ann.user))
+        await record(
+            ann, LoginFailed(team_id=ann.team(None), user_id=ann.user, reason="wrong_credentials", attempts=1)
+        )
     assert len(ear.heard) == 1, "and the next commit is heard: the ear is not deaf"
