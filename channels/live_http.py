@@ -15,6 +15,9 @@ from channels.wire import LiveProtocol
 
 EXTENSION: Final = "maycole.http"
 IDLE_FOR_S: Final = 0.5
+NOT_NOW: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+)
 
 
 class LiveHttp(HttpToolsProtocol):
@@ -29,6 +32,11 @@ class LiveHttp(HttpToolsProtocol):
         self.scope["extensions"] = extensions
 
     def handle_websocket_upgrade(self) -> None:
+        if self._stops or (self.cycle is not None and not self.cycle.response_complete):
+            # It comes too late, or behind a request that is still being answered on the same wire.
+            self.transport.write(NOT_NOW)
+            self.transport.close()
+            return
         self.connections.discard(self)
         protocol = LiveProtocol(config=self.config, server_state=self.server_state, app_state=self.app_state)
         protocol.connection_made(self.transport)
@@ -52,7 +60,7 @@ class LiveHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        if self._stops:
+        if self._stops and self.cycle is not None:
             # It is answered, and told to go elsewhere with the next one.
             self.cycle.keep_alive = False
 

@@ -23,6 +23,10 @@ class Unopenable(Exception):
     """No key of ours opens this: it was sealed with a key that is gone, moved, or altered."""
 
 
+class UnknownKey(Unopenable):
+    """It was sealed with a key that is not installed here, or not yet."""
+
+
 def install(current: bytes, *previous: bytes) -> None:
     """Seal with `current` from now on; what the previous ones sealed still opens. 32 bytes each."""
     _keys.clear()
@@ -58,7 +62,7 @@ def opened(place: str, ciphertext: str) -> bytes:
     name, _, body = ciphertext.partition(".")
     key = _keys.get(name)
     if key is None:
-        raise Unopenable(f"the key {name[:ID_CHARS]} is not installed")
+        raise UnknownKey(f"the key {name[:ID_CHARS]} is not installed")
     try:
         raw = urlsafe_b64decode(body)
         return key.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], place.encode())

@@ -99,6 +99,8 @@ class Job(Generic[P]):
         try:
             plain = crypto.opened(place(self.name), written.decode()) if self.secret else written
             payload = msgspec.json.decode(plain, type=self._payload)
+        except crypto.UnknownKey:
+            raise  # while keys are rotated, others have the new one first: tried again
         except (crypto.Unopenable, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise GiveUp(f"the payload cannot be read: {type(error).__name__}") from error
         await self._handle(payload)
@@ -113,7 +115,8 @@ class Job(Generic[P]):
         """One line of what went wrong, for the log and for whoever looks at parked jobs."""
         frames = traceback.extract_tb(error.__traceback__)
         where = f" ({PurePath(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-        said = "" if self.secret else f": {' '.join(str(error).split())}"
+        text = "".join(c if c.isprintable() else " " for c in str(error))  # Postgres keeps no NUL
+        said = "" if self.secret else f": {' '.join(text.split())}"
         return f"{type(error).__name__}{said[:ERROR_CHARS_MAX]}{where}"
 
 
@@ -216,5 +219,8 @@ def is_last(job: Job[Any], row: Row) -> bool:
 @cron("jobs.tidy", every=timedelta(hours=1))
 async def tidy() -> None:
     """Keep the log of what was done from growing for ever."""
-    if forgotten := await job_store.tidy():
+    forgotten = 0
+    while some := await job_store.tidy():
+        forgotten += some
+    if forgotten:
         log.info("forgot %d lines on jobs of more than %d days ago", forgotten, job_store.KEPT_DAYS)

@@ -31,5 +31,6 @@ class Statements:
 
     def _heard(self, query: Any) -> None:
         # The worker and the relay are at it meanwhile: what comes from within a request is its work.
-        if positions._reached.get() is not None:
+        # So does asyncpg, when a connection meets a type for the first time.
+        if positions._reached.get() is not None and "set_config('jit'" not in query.query:
             self.of_requests.append(" ".join(query.query.split()))

@@ -9,7 +9,6 @@ access token, as a bearer, and needs none of this.
 
 import hmac
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
 from litestar import Request, Response
@@ -76,7 +75,8 @@ def _is_ours(request: AnyRequest) -> bool:
     config: Config = request.app.state.config
     origin = request.headers.get("origin")
     if origin is not None:
-        return origin in config.allowed_origins or urlsplit(origin).netloc == request.headers.get("host")
+        host = request.headers.get("host")
+        return origin in (*config.allowed_origins, f"http://{host}", f"https://{host}")
     return request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
 
 

@@ -21,6 +21,7 @@ from litestar.static_files import create_static_files_router
 from app.api import asyncapi, live_page
 from app.api.openapi import Json, document
 from app.api.system import API_VERSION
+from app.pipeline.errors import no_such_file
 
 PATH: Final = "/api/docs"
 _FILES: Final = Path(__file__).parent / "swagger"
@@ -105,5 +106,9 @@ def _live(host: str) -> Json:
 
 
 files = create_static_files_router(
-    path=f"{PATH}/files", directories=[_FILES], name="docs-files", include_in_schema=False
+    path=f"{PATH}/files",
+    directories=[_FILES],
+    name="docs-files",
+    include_in_schema=False,
+    exception_handlers={OSError: no_such_file},
 )

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import MediaType, Request, Response, get
 from litestar.static_files import create_static_files_router
 
+from app.pipeline.errors import no_such_file
 from domain.auth import links
 from domain.auth.links import Page
 
@@ -122,7 +123,11 @@ async def page(request: Request[Any, Any, Any]) -> Response[bytes]:
 
 
 files = create_static_files_router(
-    path=f"{links.PATH}/files", directories=[_HERE / "files"], name="mail-pages", include_in_schema=False
+    path=f"{links.PATH}/files",
+    directories=[_HERE / "files"],
+    name="mail-pages",
+    include_in_schema=False,
+    exception_handlers={OSError: no_such_file},
 )
 
 

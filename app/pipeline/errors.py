@@ -110,6 +110,11 @@ def unforeseen(request: Request[Any, Any, Any], error: Exception) -> Response[An
     return _problem(request, 500, "internal_error", "Something went wrong on our side.")
 
 
+def no_such_file(request: Request[Any, Any, Any], error: OSError) -> Response[Any]:
+    """For routes that serve files: a name that no file can have is one that no file has."""
+    return _problem(request, 404, "not_found", "There is no such file.")
+
+
 HANDLERS: Final[dict[Any, Any]] = {
     DomainError: refused,
     HTTPException: from_litestar,

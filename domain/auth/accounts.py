@@ -64,7 +64,7 @@ async def close(actor: Actor) -> None:
     """
     await mfa.require_fresh(actor)
     async with db.transaction():
-        await db.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", actor.user)
+        await sessions.hold(actor)
         await teams.leave_all(actor)
         await sessions.end_all(actor, "account_deleted")
         await api_keys.end_all(actor, actor.user)

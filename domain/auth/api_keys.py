@@ -19,7 +19,7 @@ from msgspec import UNSET
 
 from domain import db, ids, pages
 from domain.actor import Actor
-from domain.auth import key_text, mfa
+from domain.auth import key_text, mfa, sessions
 from domain.auth.api_keys_model import (
     ApiKey,
     ApiKeyChanged,
@@ -56,6 +56,7 @@ async def create(actor: Actor, new: NewApiKey) -> ApiKeyWithSecret:
     key_id = ids.new("key")
     text = key_text.new(key_id)
     async with db.transaction():
+        await sessions.hold(actor)
         await db.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"api keys of {actor.user}")
         if new.team_id is not None:
             await policy.require(actor, new.team_id, "api_keys:manage")
@@ -108,7 +109,9 @@ async def change(actor: Actor, key_id: str, patch: ApiKeyPatch) -> ApiKey:
     Raises NotFound, Forbidden `scope_above_own`.
     """
     _require_session(actor)
+    await mfa.require_fresh(actor)
     async with db.transaction():
+        await sessions.hold(actor)
         row = await _managed(actor, key_id)
         before = _key(row)
         after = msgspec.structs.replace(
@@ -140,6 +143,7 @@ async def rotate(actor: Actor, key_id: str, by: Rotation) -> ApiKeyWithSecret:
     await mfa.require_fresh(actor)
     text = key_text.new(key_id)
     async with db.transaction():
+        await sessions.hold(actor)
         row = await _managed(actor, key_id)
         until = now() + timedelta(seconds=by.overlap_seconds) if by.overlap_seconds else None
         await db.execute(

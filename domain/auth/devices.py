@@ -40,6 +40,8 @@ async def look(actor: Actor, user: User) -> None:
     is_first = not rows and user.created_at > forgets_from
     if is_first or here in {(row["user_agent"], _network(row["ip"])) for row in rows if row["remembered"]}:
         return
+    if user.email_verified_at is None and not await post.first_in_a_while("new_device", user.email):
+        return  # nobody has shown that this address is theirs: it is not to be flooded
     token = await one_time.issue(
         PURPOSE, lasts=LASTS, user_id=user.id, email=user.email, data={"session": actor.session_id}
     )

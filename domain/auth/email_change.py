@@ -53,6 +53,7 @@ async def request(actor: Actor, given: EmailChange) -> None:
         raise Invalid("No mail can be sent to this address.", code="undeliverable_address")
     await recovery.prove(actor, given.password)
     async with db.transaction():
+        await sessions.hold(actor)
         user = await users.locked(actor.user)
         if user.email.lower() == given.email.lower():
             detail = "This is the address that the account has."

@@ -8,7 +8,7 @@ Rules   a secret counts for nothing until a code of it was shown; what is confir
 
 from domain import crypto, db, ids
 from domain.actor import Actor
-from domain.auth import mfa, recovery_codes, totp
+from domain.auth import mfa, recovery_codes, sessions, totp
 from domain.auth.mfa_model import (
     FactorAdded,
     FactorRemoved,
@@ -32,6 +32,7 @@ async def start(actor: Actor) -> NewTotp:
     await mfa.require_fresh(actor)
     factor_id, secret = ids.new("mfa"), totp.new_secret()
     async with db.transaction():
+        await sessions.hold(actor)
         user = await users.me(actor)
         made = await db.fetchrow(
             """INSERT INTO mfa_factors (id, user_id, kind, secret, created_at) VALUES ($1, $2, 'totp', $3, $4)
@@ -56,6 +57,7 @@ async def confirm(actor: Actor, code: str) -> ShownCodes:
     Raises Conflict `totp_enrolled` or `totp_not_started`, Forbidden `wrong_code`.
     """
     async with db.transaction():
+        await sessions.hold(actor)
         row = await db.fetchrow(
             "SELECT id, confirmed_at FROM mfa_factors WHERE user_id = $1 AND kind = 'totp' FOR UPDATE",
             actor.user,
@@ -86,6 +88,7 @@ async def remove(actor: Actor) -> None:
     """
     await mfa.require_fresh(actor)
     async with db.transaction():
+        await sessions.hold(actor)
         gone = await db.fetchrow(
             "DELETE FROM mfa_factors WHERE user_id = $1 AND kind = 'totp' RETURNING id", actor.user
         )
@@ -102,6 +105,7 @@ async def renew_codes(actor: Actor) -> ShownCodes:
     """
     await mfa.require_fresh(actor)
     async with db.transaction():
+        await sessions.hold(actor)
         row = await db.fetchrow(
             """SELECT id FROM mfa_factors
                WHERE user_id = $1 AND kind = 'totp' AND confirmed_at IS NOT NULL FOR UPDATE""",

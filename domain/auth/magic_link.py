@@ -28,14 +28,14 @@ async def ask(actor: Actor, email: str) -> None:
 
 @ASK.handler
 async def send_link(asked: Asked) -> None:
-    """The link, at most once a minute; the one before is good no more."""
+    """The link, at most once a minute; those before stay good, or asking again would keep all dead."""
     async with db.transaction():
         user = await users.named(asked.email)
         if user is None or user.disabled_at is not None:
             return
         if not await post.first_in_a_while(PURPOSE, user.email):
             return
-        token = await one_time.issue(PURPOSE, lasts=LASTS, user_id=user.id, email=user.email, alone=True)
+        token = await one_time.issue(PURPOSE, lasts=LASTS, user_id=user.id, email=user.email)
         await post.tell(user.email, "magic_link", name=user.name, link=links.to("magic-link", token))
         await record(asked.actor, MagicLinkRequested(team_id=user.personal_team_id, user_id=user.id))
 

@@ -30,7 +30,7 @@ from domain.auth.mfa_model import (
 )
 from domain.auth.passkeys_model import Assertion, Options
 from domain.clock import now
-from domain.errors import Conflict, FieldError, Forbidden, Invalid, Unauthenticated
+from domain.errors import Conflict, FieldError, Forbidden, Invalid, Unauthenticated, Unavailable
 from domain.record import record
 
 FRESH_FOR: Final = timedelta(minutes=10)
@@ -131,7 +131,9 @@ async def prove(
     assert account.personal_team_id is not None, "an account has a personal team"
     shown, reason = await _judged(actor, account, proof, purpose)
     if shown is None:
-        await factor_attempts.failed(_key(account.user))
+        if isinstance(proof, str):
+            # A passkey cannot be guessed: counting it would let strangers keep the owner waiting.
+            await factor_attempts.failed(_key(account.user))
         failure = SecondFactorFailed(
             team_id=account.personal_team_id, user_id=account.user, factor=_kind(proof), reason=reason
         )
@@ -151,7 +153,10 @@ async def code_used(user_id: str, code: str) -> bool:
     )
     if row is None:
         return False
-    secret = crypto.opened(secret_place(row["id"]), row["secret"]).decode()
+    try:
+        secret = crypto.opened(secret_place(row["id"]), row["secret"]).decode()
+    except crypto.UnknownKey as unknown:
+        raise Unavailable("Keys are being changed: try again.", code="busy", retryAfter=5) from unknown
     step = totp.step_of(secret, code, now())
     if step is None:
         return False

@@ -154,8 +154,6 @@ async def _sign_in(actor: Actor, profile: Profile, amr: list[str]) -> SignedIn |
 async def _by_address(actor: Actor, profile: Profile, amr: list[str]) -> SignedIn | _Account | DomainError:
     """For an account at a provider that nobody is known by yet."""
     address, account = _address(profile), await _account(profile.email)
-    if account is not None and account.disabled:
-        return await _disabled(actor, account)
     if address is None:
         return await _refused(
             actor,
@@ -163,6 +161,8 @@ async def _by_address(actor: Actor, profile: Profile, amr: list[str]) -> SignedI
             profile,
             Forbidden("The provider has not verified your e-mail address.", code="email_not_verified"),
         )
+    if account is not None and account.disabled:
+        return await _disabled(actor, account)
     if account is None:
         return await _arrive(actor, profile, address, amr)
     if not account.verified or not _same(account.email, address):

@@ -12,7 +12,7 @@ from webauthn.helpers import bytes_to_base64url
 
 from domain import db, ids
 from domain.actor import Actor
-from domain.auth import assertions, ceremony, challenges, mfa, ways_in
+from domain.auth import assertions, ceremony, challenges, mfa, sessions, ways_in
 from domain.auth import service as auth
 from domain.auth.assertions import CHALLENGE_LASTS, Refusal
 from domain.auth.model import SignedIn
@@ -75,8 +75,8 @@ async def add(actor: Actor, given: NewPasskey) -> Passkey:
         wrong = FieldError("/credential", "invalid_passkey", detail)
         raise Invalid(detail, code="invalid_passkey", errors=(wrong,)) from refused
     async with db.transaction():
-        # The row stays locked, so that two at once are counted one after the other.
-        await db.fetchrow("SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE", actor.user)
+        # The user stays locked, so that two at once are counted one after the other.
+        await sessions.hold(actor)
         _room_for_one(len(await assertions.credentials(actor.user)))
         at = now()
         row = await db.fetchrow(

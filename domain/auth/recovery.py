@@ -54,7 +54,7 @@ async def send_link(asked: Asked) -> None:
             return
         if not await post.first_in_a_while(PURPOSE, user.email):
             return
-        token = await one_time.issue(PURPOSE, lasts=LASTS, user_id=user.id, email=user.email, alone=True)
+        token = await one_time.issue(PURPOSE, lasts=LASTS, user_id=user.id, email=user.email)
         await post.tell(user.email, "reset_password", name=user.name, link=links.to("reset-password", token))
         await record(asked.actor, PasswordResetRequested(team_id=user.personal_team_id, user_id=user.id))
 
@@ -83,6 +83,7 @@ async def change(actor: Actor, given: PasswordChange) -> None:
     await passwords.check(given.password, email=user.email, name=user.name)
     password_hash = await passwords.hashed(given.password)
     async with db.transaction():
+        await sessions.hold(actor)
         user = await users.locked(actor.user)
         if await users.password_hash(user.id) != known:
             raise _wrong()  # somebody was faster, and the one that was shown is not the password any more

@@ -84,9 +84,12 @@ async def login(actor: Actor, given: Login) -> SignedIn:
         await attempts.failed(actor, known)
         raise Unauthenticated("The e-mail address or the password is wrong.", code="wrong_credentials")
     await throttle.cleared(counted)
-    await _rehash(known, given.password)
     code = None if given.totp is UNSET else given.totp
-    return await signed_in(actor, known.id, known.personal_team_id, amr=["pwd"], code=code)
+    answer = await signed_in(
+        actor, known.id, known.personal_team_id, amr=["pwd"], code=code, shown=known.password_hash
+    )
+    await _rehash(known, given.password)
+    return answer
 
 
 async def signed_in(
@@ -97,12 +100,14 @@ async def signed_in(
     amr: Sequence[str],
     code: str | None = None,
     second_factor_at: datetime | None = None,
+    shown: str | None = None,
 ) -> SignedIn:
     """A new session for a user who has shown who they are, in these ways; every way in ends here.
 
     Unless that was two factors already (`second_factor_at`), whoever has a second one is asked for it, or has
-    given it (`code`). Outside of any transaction. Raises Forbidden `email_not_verified` where addresses are
-    to be confirmed first, and what mfa.gate does.
+    given it (`code`). `shown` is the hash of the password that was right. Outside of any transaction. Raises
+    Unauthenticated where the account was closed or its password changed meanwhile; Forbidden
+    `email_not_verified` where addresses are to be confirmed first; and what mfa.gate does.
     """
     await verification.require(actor.acting_as(user_id, personal_team_id=personal_team_id))
     ways = list(amr)
@@ -110,7 +115,12 @@ async def signed_in(
         ways, second_factor_at = await mfa.gate(actor, user_id, personal_team_id, amr=amr, code=code)
     actor = actor.acting_as(user_id, session_id=ids.new("sess"), personal_team_id=personal_team_id)
     async with db.transaction():
-        user = await users.me(actor)
+        # What was shown was judged before: whoever takes the account back meanwhile comes before or after.
+        user = await users.locked(user_id)
+        if not await users.is_open(user_id) or (
+            shown is not None and await users.password_hash(user_id) != shown
+        ):
+            raise Unauthenticated("The e-mail address or the password is wrong.", code="wrong_credentials")
         answer = await sessions.start(actor, user, amr=ways, second_factor_at=second_factor_at)
         await devices.look(actor, user)
         await record(actor, LoggedIn(team_id=personal_team_id, user_id=user_id, session_id=answer.session_id))

@@ -120,6 +120,24 @@ async def end_all(actor: Actor, reason: str, *, of: str | None = None, but: str 
         await revoke(actor, [row["id"] for row in rows], reason, of=of)
 
 
+async def hold(actor: Actor) -> None:
+    """The caller's session holds, and does until this transaction ends: first in each that changes ways in.
+
+    What a request may do is asked when it comes, and its body may follow seconds later: whoever took the
+    account back meanwhile must not find a way in that was added after that. Raises Unauthenticated.
+    """
+    await db.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", actor.user)
+    held = await db.fetchrow(
+        """SELECT id FROM user_sessions
+           WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND expires_at > $3 FOR SHARE""",
+        actor.session_id,
+        actor.user,
+        now(),
+    )
+    if held is None:
+        raise Unauthenticated("This session is over: sign in again.", code="session_over")
+
+
 async def revoke(
     actor: Actor, session_ids: Collection[str], reason: str, *, of: str | None = None
 ) -> list[str]:

@@ -28,6 +28,7 @@ from domain.errors import RateLimited
 KNOWN_FOR: Final = timedelta(days=90)
 FORGOTTEN_AFTER: Final = timedelta(days=1)  # every rule has forgotten everything by then
 PREFIX_OF_IPV6: Final = 64
+SWEPT_AT_ONCE: Final = 5_000
 # Nobody signs in from more addresses than this in KNOWN_FOR and is surprised to wait a few seconds.
 ADDRESSES_MAX: Final = 200
 _PURPOSE: Final = "sign_in_failures"
@@ -163,7 +164,14 @@ async def refused(counted: Sequence[Key], every: timedelta) -> int | None:
 
 async def sweep() -> None:
     """Delete what has been forgotten. Harmless to repeat."""
-    await db.execute("DELETE FROM sign_in_failures WHERE last_at < $1", now() - FORGOTTEN_AFTER)
+    tag = ""
+    while tag != "DELETE 0":
+        tag = await db.execute(
+            """DELETE FROM sign_in_failures WHERE key IN (
+                   SELECT key FROM sign_in_failures WHERE last_at < $1 LIMIT $2)""",
+            now() - FORGOTTEN_AFTER,
+            SWEPT_AT_ONCE,
+        )
 
 
 def _told(counted: Sequence[Key]) -> str:

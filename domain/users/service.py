@@ -5,6 +5,7 @@ Says    users.changed, users.profile_changed, users.disabled, users.enabled, use
 Rules   an e-mail address belongs to one account, whatever its case.
 """
 
+import secrets
 from datetime import datetime
 from typing import Any, Final
 
@@ -296,7 +297,7 @@ async def erase(user_id: str) -> None:
                is_staff = false, disabled_at = $4, deleted_at = $4, version = version + 1, updated_at = $4
            WHERE id = $1""",
         user_id,
-        f"{user_id}@deleted.invalid",
+        f"{secrets.token_hex(16)}@deleted.invalid",
         DELETED_NAME,
         at,
     )

@@ -74,7 +74,7 @@ async def with_key(team: Company, scopes: list[str], route: Route, ids: dict[str
     return answer
 
 
-def test_every_route_that_keys_may_use_is_in_the_table() -> None:
+async def test_every_route_that_keys_may_use_is_in_the_table() -> None:
     by_key, by_session = open_to_keys()
     assert {f"{route.method} {route.path}" for route in ROUTES} == SCOPES.keys()
     tabled = {

@@ -78,3 +78,16 @@ async def test_an_origin_that_is_not_listed_is_refused(served: Served) -> None:
     answer = await _answer(served, ASKED | {"Origin": "https://elsewhere.example"})
     assert answer.startswith("http/1.1 403 ")
     assert "content-length: 0\r\n" in answer
+
+
+async def test_an_upgrade_behind_a_request_that_is_still_answered_is_refused(served: Served) -> None:
+    where = urlsplit(served.url)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    upgrade = "\r\n".join(f"{name}: {said}" for name, said in ASKED.items())
+    first = "GET /api/health HTTP/1.1\r\nHost: x\r\n\r\n"
+    writer.write(f"{first}GET /connection/websocket HTTP/1.1\r\n{upgrade}\r\n\r\n".encode())
+    async with asyncio.timeout(WITHIN_S):
+        said = await reader.read()
+    writer.close()
+    assert b" 101 " not in said
+    assert b" 503 " in said
