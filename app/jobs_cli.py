@@ -30,7 +30,7 @@ def retry(url: str, ids: Sequence[int], *, everything: bool, say: Say) -> None:
     """Try parked jobs anew. Raises NotRetried, naming those that could not be, after all others."""
 
     async def put_back() -> None:
-        chosen = [one.id for one in await job_store.parked()] if everything else ids
+        chosen = await job_store.all_parked() if everything else ids
         said = {job_id: await job_store.retry(job_id) for job_id in chosen}
         for job_id, what in said.items():
             if what == "queued":

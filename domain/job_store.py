@@ -195,6 +195,12 @@ async def parked(limit: int = SHOWN_MAX) -> list[Parked]:
     return [db.as_struct(Parked, row) for row in rows]
 
 
+async def all_parked() -> list[int]:
+    """The ids of all parked jobs, oldest first."""
+    rows = await db.fetch("SELECT id FROM pgqueuer WHERE status = 'failed' ORDER BY id")
+    return [row["id"] for row in rows]
+
+
 async def retry(job_id: int) -> Again:
     """Try a parked job anew, with all its tries before it."""
     try:
@@ -210,11 +216,14 @@ async def retry(job_id: int) -> Again:
     return "not parked"
 
 
-async def payloads(names: Sequence[str]) -> list[Payload]:
-    """What the jobs of these names are told, whatever their state."""
+async def payloads(names: Sequence[str], *, after: int, most: int) -> list[Payload]:
+    """What the jobs of these names are told, whatever their state, by their ids."""
     rows = await db.fetch(
-        "SELECT id, entrypoint, payload FROM pgqueuer WHERE entrypoint = ANY($1) AND payload IS NOT NULL",
+        """SELECT id, entrypoint, payload FROM pgqueuer
+           WHERE id > $2 AND entrypoint = ANY($1) AND payload IS NOT NULL ORDER BY id LIMIT $3""",
         list(names),
+        after,
+        most,
     )
     return [db.as_struct(Payload, row) for row in rows]
 

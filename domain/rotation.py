@@ -71,17 +71,19 @@ async def _column(place: Place) -> Rotated:
 
 async def _jobs() -> Rotated:
     """What waits, and what is parked until somebody tries it again."""
-    resealed, unopenable = 0, 0
+    resealed, unopenable, last = 0, 0, 0
     secret = [job.name for job in jobs.DECLARED.values() if job.secret]
-    for row in await job_store.payloads(secret):
-        sealed = row.payload.decode()
-        if crypto.is_current(sealed):
-            continue
-        try:
-            plain = crypto.opened(jobs.place(row.entrypoint), sealed)
-        except crypto.Unopenable:
-            unopenable += 1
-            continue
-        again = crypto.sealed(jobs.place(row.entrypoint), plain)
-        resealed += await job_store.replace_payload(row.id, row.payload, again.encode())
+    while rows := await job_store.payloads(secret, after=last, most=AT_ONCE):
+        for row in rows:
+            sealed = row.payload.decode()
+            if crypto.is_current(sealed):
+                continue
+            try:
+                plain = crypto.opened(jobs.place(row.entrypoint), sealed)
+            except crypto.Unopenable:
+                unopenable += 1
+                continue
+            again = crypto.sealed(jobs.place(row.entrypoint), plain)
+            resealed += await job_store.replace_payload(row.id, row.payload, again.encode())
+        last = rows[-1].id
     return Rotated("jobs", resealed, unopenable)

@@ -32,5 +32,6 @@ class Statements:
     def _heard(self, query: Any) -> None:
         # The worker and the relay are at it meanwhile: what comes from within a request is its work.
         # So does asyncpg, when a connection meets a type for the first time.
-        if positions._reached.get() is not None and "set_config('jit'" not in query.query:
+        own = any(words in query.query for words in ("set_config('jit'", "typeinfo_tree"))
+        if positions._reached.get() is not None and not own:
             self.of_requests.append(" ".join(query.query.split()))

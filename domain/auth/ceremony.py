@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 import webauthn
+from cryptography.exceptions import UnsupportedAlgorithm
 from webauthn.authentication.verify_authentication_response import VerifiedAuthentication
 from webauthn.helpers import (
     decode_credential_public_key,
@@ -161,7 +162,7 @@ def _judged(verify: Callable[[], T]) -> T:
         return verify()
     except WebAuthnException as error:
         raise Refused(str(error)[:200]) from error
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, UnsupportedAlgorithm) as error:
         # What the library lets through of malformed keys and attestations, and of texts that are no base64.
         raise Refused("malformed") from error
 

@@ -10,6 +10,7 @@ from typing import Final
 from domain import db
 from domain.actor import Actor
 from domain.auth import api_keys, one_time, sessions
+from domain.teams import service as teams
 from domain.users import service as users
 from domain.users.model import User
 
@@ -26,6 +27,7 @@ async def clear(actor: Actor, user: User) -> None:
     await sessions.end_all(actor, "taken_over", of=user.id)
     await one_time.void(user.id, *LINKS_IN)
     await forget_ways_in(actor, user.id, since=user.created_at)
+    await teams.alone_in_personal(actor, user.personal_team_id)
 
 
 async def forget_ways_in(actor: Actor, user_id: str, *, since: datetime) -> None:

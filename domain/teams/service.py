@@ -7,9 +7,6 @@ Rules   a team always has an owner; nobody grants or takes away more than they h
         MEMBERS_MAX members, and nobody is in more than TEAMS_MAX teams.
 """
 
-import re
-import secrets
-import unicodedata
 from collections.abc import Sequence
 
 import asyncpg
@@ -36,6 +33,7 @@ from domain.teams.model import (
     TeamCreated,
     TeamDeleted,
 )
+from domain.teams.slugs import slug_of
 from domain.teams.tables import TeamMembers, Teams
 from domain.users import service as users
 from domain.users.model import PublicUser, User, UserPatch
@@ -49,14 +47,14 @@ _MEMBERS = """SELECT m.id, m.team_id, m.user_id, u.name, m.role, m.joined_at
 async def create(actor: Actor, new: NewTeam) -> Team:
     """A team with the caller as its owner. Raises Conflict `slug_taken`, `too_many_teams`."""
     async with db.transaction():
-        slug = new.slug or _slug(new.name)
+        slug = new.slug or slug_of(new.name)
         return await _create(actor, ids.new("team"), name=new.name, slug=slug, personal=False)
 
 
 async def create_personal(actor: Actor, team_id: str, *, name: str) -> Team:
     """The team that a new account starts with; `team_id` is already in the account's row."""
     async with db.transaction():
-        return await _create(actor, team_id, name=name, slug=_slug(name), personal=True)
+        return await _create(actor, team_id, name=name, slug=slug_of(name), personal=True)
 
 
 async def mine(actor: Actor, *, limit: int, cursor: str | None) -> Page[Team]:
@@ -154,6 +152,15 @@ async def remove_member(actor: Actor, team_id: str, user_id: str) -> None:
         if member.role == "owner":
             await _step_down(actor, team_id, user_id)
         await _leave(actor, member)
+
+
+async def alone_in_personal(actor: Actor, team_id: str) -> None:
+    """Nobody but its person is in a personal team any more, whoever let them in."""
+    async with db.transaction():
+        await _lock(team_id)
+        for member in await _members(team_id):
+            if member.user_id != actor.user:
+                await _leave(actor, member)
 
 
 async def leave_all(actor: Actor) -> None:
@@ -339,11 +346,3 @@ async def _step_down(actor: Actor, team_id: str, user_id: str) -> None:
         {Teams.owner_id: heir, Teams.version: after.version, Teams.updated_at: after.updated_at}
     ).where(Teams.id == team_id)
     await record(actor, TeamChanged(team_id=team_id, before=before, after=after))
-
-
-def _slug(name: str) -> str:
-    """A readable slug from the name, with a tail that makes a clash unlikely."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40].strip("-")
-    tail = secrets.token_hex(4)
-    return f"{words}-{tail}" if words else f"team-{tail}"

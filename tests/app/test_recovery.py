@@ -197,7 +197,10 @@ async def test_who_owns_the_address_finds_no_trap_in_an_account_that_somebody_ma
     api: Api, mailbox: Mailbox
 ) -> None:
     """Account pre-hijacking: the attacker registers with the victim's address, and waits."""
-    attacker = await api.person("Mallory")
+    attacker, accomplice = await api.person("Mallory"), await api.person("Accomplice")
+    home = f"/teams/{attacker.personal_team_id}"
+    let_in = await attacker.post(f"{home}/members", {"userId": accomplice.id, "role": "owner"})
+    assert let_in.status_code == 201
     await db.execute(
         """INSERT INTO passkeys (id, user_id, credential_id, public_key, sign_count, transports, name,
                                  backed_up, created_at)
@@ -212,6 +215,8 @@ async def test_who_owns_the_address_finds_no_trap_in_an_account_that_somebody_ma
     assert not await signed_in(api, attacker.token)
     problem(await login(api, attacker.email), 401, "wrong_credentials")
     assert not await db.fetchval("SELECT count(*) FROM passkeys WHERE user_id = $1", attacker.id)
+    assert (await accomplice.get(home)).status_code == 404
+    assert (await api.call("GET", home, token=victim["accessToken"])).status_code == 200
 
 
 async def test_changing_ones_password_ends_the_other_sessions_and_links(api: Api, mailbox: Mailbox) -> None:
