@@ -29,7 +29,7 @@ from channels.tasks import end
 from channels.watchman import Watchman
 from domain import db, streams
 from domain.audit_logs import service as audit_logs
-from domain.auth import ceremony, passwords, throttle
+from domain.auth import ceremony, passwords
 
 log = logging.getLogger("maycole.lifespan")
 
@@ -136,12 +136,10 @@ def _spare_the_collector() -> None:
 
 
 async def _roll_partitions() -> None:
-    """Every hour: the tables of the days to come, and what is no longer of use."""
     while True:
         try:
             await streams.roll_partitions()
             await audit_logs.roll_partitions()
-            await throttle.sweep()
             wait = ROLL_EVERY_S
         except db.UNREACHABLE as error:
             log.warning("cannot roll partitions now: %s", error)

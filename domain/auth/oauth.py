@@ -30,6 +30,7 @@ from domain.clock import now
 from domain.errors import Conflict, DomainError, Forbidden, NotFound, Unauthenticated
 from domain.pages import Page
 from domain.record import record
+from domain.users import service as users
 from domain.users.model import Email
 
 IDENTITIES_MAX: Final = 20
@@ -120,7 +121,7 @@ async def unlink(actor: Actor, identity_id: str) -> None:
     """
     await mfa.require_fresh(actor)
     async with db.transaction():
-        await ways_in.lock(actor.user)
+        await users.lock(actor.user)
         row = await db.fetchrow(
             f"DELETE FROM oauth_identities WHERE id = $1 AND user_id = $2 RETURNING {_IDENTITY}",  # noqa: S608
             identity_id,
@@ -186,7 +187,7 @@ async def _arrive(actor: Actor, profile: Profile, address: str, amr: list[str]) 
 
 async def _link(actor: Actor, profile: Profile) -> OauthIdentity | DomainError:
     await _lock(profile)
-    await ways_in.lock(actor.user)
+    await users.lock(actor.user)
     await may_link(actor)
     owner = await db.fetchval(
         "SELECT user_id FROM oauth_identities WHERE provider = $1 AND subject = $2",

@@ -19,6 +19,7 @@ from domain.auth.tables import OneTimeTokens
 from domain.auth.tokens import hashed
 from domain.clock import now
 from domain.errors import Invalid
+from domain.users import service as users
 
 PREFIX: Final = "mot_"
 _MARK: Final = "one-time mark"
@@ -107,7 +108,7 @@ async def consume(purpose: str, token: str) -> Token:
 
 async def void(user_id: str, *purposes: str) -> None:
     """The user's tokens of these purposes are good no more."""
-    await db.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", user_id)
+    await users.lock(user_id)
     await db.execute(
         "DELETE FROM one_time_tokens WHERE user_id = $1 AND purpose = ANY($2)", user_id, purposes
     )

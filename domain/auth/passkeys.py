@@ -131,7 +131,7 @@ async def remove(actor: Actor, passkey_id: str) -> None:
     """
     await mfa.require_fresh(actor)
     async with db.transaction():
-        await ways_in.lock(actor.user)
+        await users.lock(actor.user)
         row = await db.fetchrow(
             "DELETE FROM passkeys WHERE id = $1 AND user_id = $2 RETURNING *", passkey_id, actor.user
         )

@@ -126,7 +126,7 @@ async def hold(actor: Actor) -> None:
     What a request may do is asked when it comes, and its body may follow seconds later: whoever took the
     account back meanwhile must not find a way in that was added after that. Raises Unauthenticated.
     """
-    await db.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", actor.user)
+    await users.lock(actor.user)
     held = await db.fetchrow(
         """SELECT id FROM user_sessions
            WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL AND expires_at > $3 FOR SHARE""",

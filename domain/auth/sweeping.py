@@ -1,4 +1,4 @@
-"""Sweeping: sessions that ended long ago are forgotten, and one-time tokens that have run out.
+"""Sweeping: what ended long ago is forgotten: sessions, one-time tokens, failures to sign in.
 
 The audit trail keeps what was done in those sessions.
 """
@@ -7,44 +7,40 @@ from datetime import timedelta
 from typing import Final
 
 from domain import db, jobs
+from domain.auth import throttle
 from domain.clock import now
 
 FORGOTTEN_AFTER: Final = timedelta(days=90)
 TOKENS_FORGOTTEN_AFTER: Final = timedelta(days=1)
 AT_ONCE: Final = 1000
+HOURLY: Final = timedelta(hours=1)
 
 
-@jobs.cron("auth.sweep_sessions", every=timedelta(hours=1))
+@jobs.cron("auth.sweep_sessions", every=HOURLY)
 async def sweep_sessions() -> None:
-    """Delete them, some at a time, so that nobody waits for it."""
-    while await _sweep_some() == AT_ONCE:
-        pass
+    """Sessions that are over."""
+    await _forget("user_sessions", "id", "expires_at < $1 OR revoked_at < $1", FORGOTTEN_AFTER)
 
 
-@jobs.cron("auth.sweep_one_time_tokens", every=timedelta(hours=1))
+@jobs.cron("auth.sweep_one_time_tokens", every=HOURLY)
 async def sweep_one_time_tokens() -> None:
-    """The same for tokens and challenges that are good no more: anybody can ask for a challenge."""
-    while await _sweep_some_tokens() == AT_ONCE:
-        pass
+    """Tokens and challenges that are good no more: anybody can ask for a challenge."""
+    await _forget("one_time_tokens", "id", "expires_at < $1", TOKENS_FORGOTTEN_AFTER)
 
 
-async def _sweep_some_tokens() -> int:
-    gone = await db.fetch(
-        """DELETE FROM one_time_tokens WHERE id IN (
-               SELECT id FROM one_time_tokens WHERE expires_at < $1 LIMIT $2
-           ) RETURNING id""",
-        now() - TOKENS_FORGOTTEN_AFTER,
-        AT_ONCE,
-    )
-    return len(gone)
+@jobs.cron("auth.sweep_failures", every=HOURLY)
+async def sweep_failures() -> None:
+    """Failures that are held against nobody any more."""
+    await _forget("sign_in_failures", "key", "last_at < $1", throttle.FORGOTTEN_AFTER)
 
 
-async def _sweep_some() -> int:
-    gone = await db.fetch(
-        """DELETE FROM user_sessions WHERE id IN (
-               SELECT id FROM user_sessions WHERE expires_at < $1 OR revoked_at < $1 LIMIT $2
-           ) RETURNING id""",
-        now() - FORGOTTEN_AFTER,
-        AT_ONCE,
-    )
-    return len(gone)
+async def _forget(table: str, key: str, ended: str, ago: timedelta) -> None:
+    """Delete what `ended` so long ago, some at a time, so that nobody waits for it."""
+    tag = f"DELETE {AT_ONCE}"
+    while tag == f"DELETE {AT_ONCE}":
+        tag = await db.execute(
+            f"""DELETE FROM {table} WHERE {key} IN (
+                    SELECT {key} FROM {table} WHERE {ended} LIMIT $2)""",  # noqa: S608 - names of ours
+            now() - ago,
+            AT_ONCE,
+        )

@@ -28,7 +28,6 @@ from domain.errors import RateLimited
 KNOWN_FOR: Final = timedelta(days=90)
 FORGOTTEN_AFTER: Final = timedelta(days=1)  # every rule has forgotten everything by then
 PREFIX_OF_IPV6: Final = 64
-SWEPT_AT_ONCE: Final = 5_000
 # Nobody signs in from more addresses than this in KNOWN_FOR and is surprised to wait a few seconds.
 ADDRESSES_MAX: Final = 200
 _PURPOSE: Final = "sign_in_failures"
@@ -160,18 +159,6 @@ async def refused(counted: Sequence[Key], every: timedelta) -> int | None:
     )
     failures: int = row["failures"]
     return failures
-
-
-async def sweep() -> None:
-    """Delete what has been forgotten. Harmless to repeat."""
-    tag = ""
-    while tag != "DELETE 0":
-        tag = await db.execute(
-            """DELETE FROM sign_in_failures WHERE key IN (
-                   SELECT key FROM sign_in_failures WHERE last_at < $1 LIMIT $2)""",
-            now() - FORGOTTEN_AFTER,
-            SWEPT_AT_ONCE,
-        )
 
 
 def _told(counted: Sequence[Key]) -> str:

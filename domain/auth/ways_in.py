@@ -1,16 +1,11 @@
 """Ways in: a password, accounts at providers, passkeys. The last one cannot be taken away.
 
-Whoever takes one away locks the account first, so that of two who do it at once the second sees what the
-first has left.
+Whoever takes one away locks the account first (users.lock), so that of two who do it at once the second sees
+what the first has left.
 """
 
 from domain import db
 from domain.errors import Conflict
-
-
-async def lock(user_id: str) -> None:
-    """Ways into this account are taken away one after another, until the transaction ends."""
-    await db.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", user_id)
 
 
 async def require_one(user_id: str) -> None:

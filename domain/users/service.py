@@ -171,6 +171,11 @@ async def at_address(user_id: str, email: str) -> User | None:
     return db.as_struct(User, row) if row else None
 
 
+async def lock(user_id: str) -> None:
+    """Whoever locks an account changes it one after another, until the transaction ends."""
+    await db.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", user_id)
+
+
 async def locked(user_id: str) -> User:
     """The account, locked. Raises NotFound."""
     return await _get(user_id, lock=True)

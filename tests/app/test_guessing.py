@@ -8,7 +8,7 @@ import pytest
 
 from app.config import Config
 from domain import db
-from domain.auth import passwords, throttle
+from domain.auth import passwords, sweeping, throttle
 from domain.auth.throttle import ACCOUNT
 from domain.users.model import UNKNOWN_USER
 from tests import processes
@@ -23,6 +23,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """How long a hash takes is nothing to these tests."""
     stands = Clock()
     monkeypatch.setattr(throttle, "now", stands)
+    monkeypatch.setattr(sweeping, "now", stands)
     return stands
 
 
@@ -237,10 +238,10 @@ async def test_old_counters_are_swept_away_and_younger_ones_stay(api: Api, url: 
     ann = await api.person()
     async with elsewhere(url) as there:
         await login(there, ann.email, "wrong")
-        await throttle.sweep()
+        await sweeping.sweep_failures()
         assert await db.fetchval("SELECT count(*) FROM sign_in_failures") > 0
         clock.passes(throttle.FORGOTTEN_AFTER.total_seconds() * 2)
-        await throttle.sweep()
+        await sweeping.sweep_failures()
     assert await db.fetchval("SELECT count(*) FROM sign_in_failures") == 0
 
 
