@@ -18,12 +18,13 @@ from app.mail.rendering import render
 from app.worker import Worker
 from channels.announcing import announcing
 from domain import db, mail
+from domain.audit_logs import retention, seals
 from domain.auth import email_change, links, magic_link, recovery, sweeping, verification
 
 log = logging.getLogger("maycole.background")
 
 # Whoever declares jobs or periodic work: to be imported is what counts.
-DECLARING: Final = (mail, sweeping, email_change, magic_link, recovery, verification)
+DECLARING: Final = (mail, seals, retention, sweeping, email_change, magic_link, recovery, verification)
 
 
 def write_links(config: Config) -> None:

@@ -5,6 +5,7 @@ maycole serve     production: your Postgres, your Redis, any number of workers
 maycole worker    do background jobs for `maycole serve`
 maycole jobs      what waits, what is parked and why; try it again
 maycole keys      seal secrets at rest again, with a new key
+maycole audit     whether audit trails are what was signed
 maycole migrate   bring the database to this version's schema
 maycole demo      two users, a team, items, and a gentle stream of changes
 """
@@ -14,11 +15,13 @@ import asyncio
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import asyncpg
 
+from app import audit_cli, jobs_cli, keys_cli
 from app import config as configuration
-from app import jobs_cli, keys_cli
+from app.audit_cli import NotIntact
 from app.background import work
 from app.config import ConfigError
 from app.demo import DemoFailed, demo
@@ -37,6 +40,7 @@ WHAT_WENT_WRONG = (
     DemoFailed,
     NotRetried,
     NotRotated,
+    NotIntact,
     asyncpg.PostgresError,
     OSError,
 )
@@ -79,6 +83,11 @@ def _jobs_retry(given: argparse.Namespace) -> None:
 
 def _keys_rotate(given: argparse.Namespace) -> None:
     keys_cli.rotate(configuration.read(need=("DATABASE_URL", "JWT_SECRET", "ENCRYPTION_KEY")), say=_say)
+
+
+def _audit_verify(given: argparse.Namespace) -> None:
+    config = configuration.read(need=("DATABASE_URL", "JWT_SECRET", "ENCRYPTION_KEY"))
+    audit_cli.verify(config, given.teams, given.checkpoints, say=_say)
 
 
 def _database() -> str:
@@ -136,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_jobs(command("jobs", _jobs, "what waits, what is parked and why; try it again", _JOBS))
     keys = command("keys", _keys_rotate, "seal secrets at rest again, with a new key", _KEYS)
     keys.add_argument("what", choices=["rotate"], help="what is to be done with them")
+    _add_audit(command("audit", _audit_verify, "whether audit trails are what was signed", _AUDIT))
     command("migrate", _migrate, "bring the database to this version's schema", _MIGRATE)
     demo_ = command("demo", _demo, "two users, a team, items, and a gentle stream of changes", _DEMO)
     demo_.add_argument("--url", help="the server (default: PUBLIC_URL, or HOST and PORT)")
@@ -158,6 +168,17 @@ def _add_jobs(jobs: argparse.ArgumentParser) -> None:
     )
     which.add_argument("--all", action="store_true", help="every parked job")
     retry.set_defaults(run=_jobs_retry)
+
+
+def _add_audit(audit: argparse.ArgumentParser) -> None:
+    audit.add_argument("what", choices=["verify"], help="go through them, from the first row to the last")
+    audit.add_argument("teams", nargs="*", default=[], metavar="TEAM", help="whose (default: all teams')")
+    audit.add_argument(
+        "--checkpoints",
+        type=Path,
+        metavar="FILE",
+        help="checkpoints that were kept elsewhere, one JSON text a line",
+    )
 
 
 _UP = """\
@@ -222,6 +243,18 @@ ENCRYPTION_KEY_PREVIOUS; then run this; when it says that nothing is left, the o
   JWT_SECRET               required, the same as the servers'
   ENCRYPTION_KEY           required, the new key
   ENCRYPTION_KEY_PREVIOUS  the key before it
+"""
+_AUDIT = """\
+`maycole audit verify` computes every audit trail again, from the first row to the last, and holds it against
+what was signed. It names the first row that is not what it was, and then exits with 1.
+
+Give it checkpoints that were kept elsewhere (GET /api/audit-logs/checkpoints, or what came on the live
+channel checkpoints:<teamId>): without them nobody can tell whether the whole database was put back to an
+earlier day, or signed again with the installation's own key.
+
+  DATABASE_URL             required
+  JWT_SECRET               required, the same as the servers'
+  ENCRYPTION_KEY           required, the same as the servers' (and _PREVIOUS): the signing key opens with it
 """
 _MIGRATE = """\
 Runs the migrations that have not run yet and makes the coming partitions. Harmless to repeat, and to run from

@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 CONNECT_WITHIN_S = 5
 COMMAND_WITHIN_S = 8
+STREAMED_AT_ONCE = 500
 SERVER_SETTINGS = {
     "application_name": "maycole",
     "statement_timeout": "5s",
@@ -229,6 +230,18 @@ async def fetchval(sql: str, *args: Any) -> Any:
     """The first column of the first row; its type is the statement's own, hence Any."""
     async with _connection() as connection:
         return await connection.fetchval(sql, *args)
+
+
+async def stream(sql: str, *args: Any) -> AsyncIterator[asyncpg.Record]:
+    """Rows one after another, however many: only some are held at a time. Inside a transaction or snapshot.
+
+    Raises RuntimeError outside of one.
+    """
+    unit = _unit.get()
+    if unit is None:
+        raise RuntimeError("a stream of rows needs a transaction or a snapshot")
+    async for row in _mine(unit).connection.cursor(sql, *args, prefetch=STREAMED_AT_ONCE):
+        yield row
 
 
 async def execute(sql: str, *args: Any) -> str:

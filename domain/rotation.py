@@ -25,7 +25,11 @@ class Place(msgspec.Struct, frozen=True):
         return f"{self.table}/{row_id}/{self.column}"
 
 
-SEALED: Final = (Place("oauth_identities", "tokens"), Place("mfa_factors", "secret"))
+SEALED: Final = (
+    Place("oauth_identities", "tokens"),
+    Place("mfa_factors", "secret"),
+    Place("audit_keys", "secret"),
+)
 
 
 class Rotated(msgspec.Struct, frozen=True):
