@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,21 @@ from app import secrets
 from app.config import Config
 from app.jobs_cli import with_database
 from domain import db
-from domain.audit_logs import verification
+from domain.actor import Actor
+from domain.audit_logs import retention, verification
 from domain.audit_logs.seals_model import Checkpoint
 from domain.audit_logs.verification import Verified
+from domain.errors import DomainError
 
 Say = Callable[[str], None]
 
 
 class NotIntact(Exception):
     """Which trails are not what was signed, or what checkpoints cannot be read."""
+
+
+class NotChanged(Exception):
+    """Why what is kept was left as it is."""
 
 
 def verify(config: Config, teams: Sequence[str], checkpoints: Path | None, *, say: Say) -> None:
@@ -47,6 +53,35 @@ def verify(config: Config, teams: Sequence[str], checkpoints: Path | None, *, sa
             )
 
     asyncio.run(with_database(config.database_url, work))
+
+
+def keep(config: Config, team_id: str, days: int, *, say: Say) -> None:
+    """Let a team's rows be kept so many days. Raises NotChanged, OSError, asyncpg.PostgresError."""
+
+    async def work() -> None:
+        after = await retention.keep(Actor(), team_id, days)
+        say(f"{team_id}: audit rows are kept {after.keep_days} days")
+
+    _change(config, work)
+
+
+def hold(config: Config, team_id: str, *, held: bool, say: Say) -> None:
+    """A legal hold on a team's trail, or its end. Raises NotChanged, OSError, asyncpg.PostgresError."""
+
+    async def work() -> None:
+        after = await (retention.hold if held else retention.release)(Actor(), team_id)
+        say(f"{team_id}: " + (f"held since {after.held_since:%Y-%m-%d}" if after.held_since else "not held"))
+
+    _change(config, work)
+
+
+def _change(config: Config, work: Callable[[], Awaitable[None]]) -> None:
+    assert config.database_url is not None, "it was needed"
+    secrets.install(config)
+    try:
+        asyncio.run(with_database(config.database_url, work))
+    except DomainError as refused:
+        raise NotChanged(refused.detail) from refused
 
 
 def read(file: Path) -> list[Checkpoint]:

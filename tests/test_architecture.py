@@ -35,6 +35,7 @@ LOOSE_KEYS = {
     "api_keys.team_id": "a key may act for its user alone",
 }
 WITHOUT_TEAM = {
+    "audit_keys": "signs for the installation",
     "api_keys": "belongs to a person, and to a team if it acts for one",
     "mfa_factors": "belongs to a person",
     "oauth_identities": "belongs to a person",

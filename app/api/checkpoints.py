@@ -51,7 +51,7 @@ class CheckpointsController(Controller):
         ] = None,
         team_id: TeamId = None,
     ) -> One[Consistency]:
-        """The proof that nothing up to a checkpoint was altered before a later one (RFC 6962, 2.1.2)."""
+        """That nothing was altered between two checkpoints (RFC 6962, 2.1.2)."""
         return One(data=await proofs.consistency(caller, caller.team(team_id), earlier=earlier, later=later))
 
     @get("/{row_id:str}/proof")

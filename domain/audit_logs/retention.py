@@ -134,7 +134,8 @@ async def _going(month: Partition) -> dict[str, int]:
         f"""SELECT r.team_id, r.last
             FROM (SELECT team_id, max(seq) AS last FROM {month.name} GROUP BY team_id) r
             LEFT JOIN audit_policies p USING (team_id)
-            WHERE p.held_since IS NULL AND $1 <= $2::timestamptz - make_interval(days => coalesce(p.keep_days, $3))""",  # noqa: S608, E501 - names of ours
+            WHERE p.held_since IS NULL
+              AND $1 <= $2::timestamptz - make_interval(days => coalesce(p.keep_days, $3))""",  # noqa: S608 - a name of ours
         month.end,
         now(),
         KEEP_DAYS,
@@ -162,8 +163,8 @@ async def _let_go(month: Partition) -> None:
             if (newest := await seals.newest(team_id)) is not None and newest.kept_from > last
         ]
         stays, goes = await unit.connection.fetchrow(
-            f"""SELECT count(*) FILTER (WHERE NOT team_id = ANY($1)), count(*) FILTER (WHERE team_id = ANY($1))
-                FROM {month.name}""",  # noqa: S608 - a name of ours
+            f"""SELECT count(*) FILTER (WHERE NOT team_id = ANY($1)),
+                       count(*) FILTER (WHERE team_id = ANY($1)) FROM {month.name}""",  # noqa: S608 - a name of ours
             going,
             timeout=partitions.REMADE_WITHIN_S,
         )

@@ -28,8 +28,8 @@ class Checkpoint(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     kept_from: Annotated[int, Meta(description="rows before this one may be gone: their time was up")]
     root: Hash
     previous_root: Annotated[bytes, Meta(description="the root of the checkpoint before, in base64")]
-    key_id: str
-    sealed_at: datetime
+    key_id: Annotated[str, Meta(description="which key signed it")]
+    sealed_at: Annotated[datetime, Meta(description="when")]
     signature: Annotated[bytes, Meta(description="Ed25519 over `text`, in base64")]
 
     @property

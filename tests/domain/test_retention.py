@@ -12,12 +12,12 @@ from domain.clock import now
 from domain.errors import Invalid, NotFound
 from tests.domain.trails import length, lengthen, seal_in_steps, trail, verified
 
-pytestmark = pytest.mark.usefixtures("url")
+pytestmark = pytest.mark.usefixtures("url", "sealed_by_hand")
 
 
 @pytest.fixture
 async def old(monkeypatch: pytest.MonkeyPatch, outside: asyncpg.Connection) -> datetime:
-    """A time so long ago that rows of then have had it, with partitions for it; each test has its own month."""
+    """A time so long ago that rows of then may go, with a partition for it; each test has its own month."""
     global _months
     _months += 1
     at = (now() - timedelta(days=500 + 31 * _months)).replace(day=10)
@@ -78,7 +78,7 @@ async def test_rows_are_not_let_go_before_they_are_sealed(
 async def test_what_is_under_a_hold_stays_and_others_of_that_month_go(
     old: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    owner, team_id = await trail(20)
+    _, team_id = await trail(20)
     _, other_id = await trail(20)
     monkeypatch.setattr("domain.record.now", now)
     await retention.hold(Actor(), team_id)

@@ -14,7 +14,7 @@ from tests.domain.trails import seal_in_steps, trail, verified
 
 ALTERATIONS = int(os.environ.get("ALTERATIONS", "220"))
 
-pytestmark = pytest.mark.usefixtures("url")
+pytestmark = pytest.mark.usefixtures("url", "sealed_by_hand")
 
 
 class Undo(Exception):
