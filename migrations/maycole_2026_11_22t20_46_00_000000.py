@@ -4,7 +4,7 @@ from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 
 from domain.db import engine
 
-ID = "2026-11-22T20:41:00:000000"
+ID = "2026-11-22T20:46:00:000000"
 VERSION = "1.38.0"
 DESCRIPTION = "audit seals: keys, append only"
 

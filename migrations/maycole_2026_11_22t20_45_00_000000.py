@@ -40,7 +40,7 @@ class Teams(Table, tablename="teams", schema=None):
     )
 
 
-ID = "2026-11-22T20:40:00:000000"
+ID = "2026-11-22T20:45:00:000000"
 VERSION = "1.38.0"
 DESCRIPTION = "audit seals"
 
