@@ -95,15 +95,17 @@ async def change(actor: Actor, given: PasswordChange) -> None:
 
 
 async def prove(actor: Actor, password: str | None) -> str | None:
-    """What is kept of the password that the caller has shown to know; an account without one asks for none.
+    """What is kept of the password that the caller has shown to know; None for an account without one.
 
+    A second factor has to be fresh where there is one; without a password, the session (mfa.require_fresh).
     Guessing is slowed down as it is for signing in, by the same counters. Not in a transaction. Raises
-    Forbidden `wrong_password`, RateLimited `too_many_attempts`.
+    Forbidden `wrong_password`, `step_up_required`; RateLimited `too_many_attempts`.
     """
-    await mfa.require_fresh(actor)
     known = await users.password_hash(actor.user)
     if known is None:
+        await mfa.require_fresh(actor)
         return None
+    await mfa.require_second_factor(actor)
     if password is not None:
         counted = await attempts.begin(actor, (await users.me(actor)).email)
         try:
