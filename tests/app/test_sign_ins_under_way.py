@@ -2,63 +2,20 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
 
 import httpx
 import pytest
 
 from domain import db
 from domain.actor import Actor
-from domain.auth import one_time, passwords, proofs, recovery
+from domain.auth import one_time, passwords, proofs
 from domain.auth import service as auth
-from domain.auth.model import SignedIn
-from domain.auth.proofs import Proof
 from domain.errors import Unauthenticated
-from tests.app.company import problem
 from tests.app.second_factors import add_passkey, enrol, login, mfa_token, sign_in_with, verify
+from tests.app.test_email_change import moved
+from tests.app.under_way import NEW, Meanwhile, refused, reset, verified
 from tests.factories import PASSWORD, Api, Person
-
-NEW = "another password altogether"
-Meanwhile = Callable[[Callable[[], Awaitable[object]]], None]
-
-
-async def reset(person: Person) -> None:
-    """They choose a new password by a link."""
-    async with db.transaction():
-        token = await one_time.issue(
-            recovery.PURPOSE, lasts=timedelta(minutes=1), user_id=person.id, email=person.email
-        )
-    done = await person.api.call("POST", "/auth/password/reset", json={"token": token, "password": NEW})
-    assert done.status_code == 204, done.text
-
-
-async def verified(person: Person) -> Person:
-    """Somebody whose address is confirmed: a link to it takes nothing over."""
-    await db.execute("UPDATE users SET email_verified_at = now() WHERE id = $1", person.id)
-    return person
-
-
-@pytest.fixture
-def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
-    """Have this happen, once, after what was shown was judged and before the session begins."""
-    real = auth.signed_in
-
-    def arrange(happens: Callable[[], Awaitable[object]]) -> None:
-        async def interrupted(actor: Actor, proof: Proof, **more: Any) -> SignedIn:
-            monkeypatch.setattr(auth, "signed_in", real)
-            await happens()
-            return await real(actor, proof, **more)
-
-        monkeypatch.setattr(auth, "signed_in", interrupted)
-
-    return arrange
-
-
-async def refused(answer: httpx.Response, person: Person) -> None:
-    """It ends as a wrong credential does, and nobody is signed in."""
-    problem(answer, 401, "wrong_credentials")
-    left = "SELECT count(*) FROM user_sessions WHERE user_id = $1 AND revoked_at IS NULL"
-    assert await db.fetchval(left, person.id) == 0
+from tests.mailbox import Mailbox
 
 
 async def test_a_password(api: Api, meanwhile: Meanwhile) -> None:
@@ -164,6 +121,17 @@ async def test_whatever_ends_sessions_ends_what_was_shown_before(
     assert (await auth.signed_in(Actor(), shown)).session_id, "it is good until then"
     done = await happens(ann)
     assert done.is_success, done.text
+    with pytest.raises(Unauthenticated):
+        await auth.signed_in(Actor(), shown)
+
+
+async def test_moving_to_another_address_ends_what_was_shown_for_the_old_one(
+    api: Api, mailbox: Mailbox
+) -> None:
+    """An identity would be linked for an address that the account has no more."""
+    ann = await verified(await api.person())
+    shown = await proofs.of(ann.id, amr=("oauth", "google"))
+    await moved(api, mailbox, ann, f"new-{ann.email}")
     with pytest.raises(Unauthenticated):
         await auth.signed_in(Actor(), shown)
 
