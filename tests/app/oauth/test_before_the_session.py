@@ -5,10 +5,11 @@ import httpx
 from domain import db
 from tests.app.company import problem
 from tests.app.oauth.test_linking import identities, trail, who
-from tests.app.second_factors import enrol, verify
+from tests.app.second_factors import enrol, long_ago, verify
 from tests.app.under_way import Meanwhile, refused, reset, verified
+from tests.doubles.browser import fragment
 from tests.doubles.world import World
-from tests.factories import Api, Person
+from tests.factories import PASSWORD, Api, Person
 
 
 async def asked(here: World, person: Person) -> httpx.Response:
@@ -84,3 +85,18 @@ async def test_a_new_password_meanwhile_ends_a_sign_in_from_a_provider(
     assert (await asked(here, ann)).status_code == 200
     meanwhile(lambda: reset(ann))
     problem(await asked(here, ann), 401, "wrong_credentials")
+
+
+async def test_an_older_session_shows_the_password_before_it_goes_to_the_provider_to_link(
+    here: World, api: Api
+) -> None:
+    ann = await verified(await api.person())
+    await long_ago(ann)
+    refused = problem(await ann.post("/auth/oauth/google/link", {"returnTo": "/"}), 403, "step_up_required")
+    assert refused["factors"] == ["password"]
+    assert (await ann.post("/auth/mfa/step-up", {"password": PASSWORD})).status_code == 200
+    here.google.is_at(email=ann.email, email_verified=True)
+    browser = here.browser()
+    back = await browser.at_provider(await browser.linking("google", ann.token))
+    await long_ago(ann)
+    assert fragment(await browser.open(back)) == {"linked": "google"}, "it was asked for in time"
