@@ -45,6 +45,20 @@ async def test_whoever_shows_it_has_linked_what_they_came_with(here: World, api:
     assert {"auth.identity_linked", "auth.logged_in"} <= set(said)
 
 
+async def test_a_second_step_that_no_key_opens_any_more_is_over(here: World, api: Api) -> None:
+    """What is to be linked waits sealed; the key may be taken away meanwhile."""
+    ann = await verified(await api.person())
+    app = await enrol(ann)
+    token = problem(await asked(here, ann), 401, "second_factor_required")["mfaToken"]
+    await db.execute(
+        """UPDATE one_time_tokens SET data = jsonb_set(data, '{linking}', '"v1.gone.AAAA"')
+           WHERE user_id = $1 AND purpose = 'mfa'""",
+        ann.id,
+    )
+    problem(await verify(api, token, code=app.code()), 401, "invalid_mfa_token")
+    assert await identities(api, ann.token) == []
+
+
 async def test_two_who_come_at_once_with_the_same_identity_have_linked_it_once(here: World, api: Api) -> None:
     ann = await verified(await api.person())
     app = await enrol(ann)
