@@ -30,10 +30,11 @@ KINDS: Final[dict[str, tuple[str, ...]]] = {
     "confirm_email_new": ("name", "link"),
     "email_changed": ("name", "email", "link"),
     "new_device": ("name", "program", "ip", "link"),
-    "password_changed": ("name", "link"),
+    "password_changed": ("name", "ways", "link"),
     "token_reused": ("name", "link"),
     "account_disabled": ("name",),
     "account_enabled": ("name",),
+    "account_closed": ("name", "program", "ip"),
 }
 ADDRESS_CHARS_MAX: Final = 254
 _ADDRESS: Final = re.compile(r"""[^\s\x00-\x1f\x7f@<>()\[\]\\,;:"]+@[^\s\x00-\x1f\x7f@<>()\[\]\\,;:"]+""")

@@ -8,7 +8,7 @@ from app.api import cookies
 from app.api.cookies import AnyRequest
 from app.api.envelope import One, one
 from domain.actor import Actor
-from domain.auth import enrolment, mfa, second_step
+from domain.auth import enrolment, mfa, second_step, step_up
 from domain.auth.mfa_model import (
     Confirmation,
     NewTotp,
@@ -69,5 +69,8 @@ class MfaController(Controller):
     async def step_up(
         self, data: JSONBody[StepUp], caller: NamedDependency[Actor]
     ) -> Response[One[SteppedUpUntil]]:
-        """Show a second factor again: for ten minutes this session may do what is sensitive."""
-        return one(await mfa.step_up(caller, data))
+        """Show again who you are: for ten minutes this session may do what is sensitive.
+
+        With a second factor, where the account has one that is asked for; otherwise with the password.
+        """
+        return one(await step_up.step_up(caller, data))

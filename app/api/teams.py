@@ -12,6 +12,7 @@ from app.pipeline.etag import etag
 from app.pipeline.identity import BY_KEY
 from domain.actor import Actor
 from domain.pages import LIMIT_DEFAULT
+from domain.teams import members
 from domain.teams import service as teams
 from domain.teams.model import Member, NewMember, NewTeam, RoleChange, Team
 
@@ -60,14 +61,14 @@ class TeamsController(Controller):
         cursor: Cursor = None,
     ) -> Live[Member]:
         """Who is in the team; `position` is that of `team:<teamId>`."""
-        return live(*await teams.members(caller, team_id, limit=limit, cursor=cursor))
+        return live(*await members.page(caller, team_id, limit=limit, cursor=cursor))
 
     @post("/{team_id:str}/members", opt=BY_KEY)
     async def add_member(
         self, team_id: FromPath[str], data: JSONBody[NewMember], caller: NamedDependency[Actor]
     ) -> Response[One[Member]]:
         """Put a user into the team, by id or by e-mail address."""
-        member = await teams.add_member(caller, team_id, data)
+        member = await members.add(caller, team_id, data)
         return one(member, at=f"/api/teams/{team_id}/members/{member.user_id}")
 
     @put("/{team_id:str}/members/{user_id:str}", opt=BY_KEY)
@@ -79,14 +80,14 @@ class TeamsController(Controller):
         caller: NamedDependency[Actor],
     ) -> One[Member]:
         """Give a member another role."""
-        return One(data=await teams.change_role(caller, team_id, _whom(caller, user_id), data))
+        return One(data=await members.change_role(caller, team_id, _whom(caller, user_id), data))
 
     @delete("/{team_id:str}/members/{user_id:str}", opt=BY_KEY)
     async def remove_member(
         self, team_id: FromPath[str], user_id: FromPath[str], caller: NamedDependency[Actor]
     ) -> None:
         """Take a member out of the team, or leave it yourself (`me`)."""
-        await teams.remove_member(caller, team_id, _whom(caller, user_id))
+        await members.remove(caller, team_id, _whom(caller, user_id))
 
 
 def _whom(caller: Actor, user_id: str) -> str:

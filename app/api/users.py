@@ -14,7 +14,7 @@ from domain.actor import Actor
 from domain.auth import accounts
 from domain.auth.accounts import Copy
 from domain.pages import LIMIT_DEFAULT
-from domain.teams import service as teams
+from domain.teams import members
 from domain.users import service as users
 from domain.users.model import NewProfile, Profile, PublicUser, StaffPatch, StaffUser, User, UserPatch
 
@@ -41,7 +41,7 @@ class UsersController(Controller):
         if_version: NamedDependency[int | None],
     ) -> Response[One[User]]:
         """Change your own account; what is left out stays."""
-        user = await teams.change_account(caller, data, if_version=if_version)
+        user = await members.change_account(caller, data, if_version=if_version)
         return one(user, version=user.version)
 
     @delete("/me", status_code=204)
@@ -86,7 +86,7 @@ class UsersController(Controller):
     @get("/{user_id:str}", opt=BY_KEY)
     async def read(self, user_id: FromPath[str], caller: NamedDependency[Actor]) -> One[PublicUser]:
         """The public face of someone who shares a team with you."""
-        return One(data=await teams.teammate(caller, caller.user if user_id == "me" else user_id))
+        return One(data=await members.teammate(caller, caller.user if user_id == "me" else user_id))
 
     @patch("/{user_id:str}")
     async def staff_change(

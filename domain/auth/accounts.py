@@ -60,11 +60,13 @@ class Copy(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 async def close(actor: Actor) -> None:
     """Close the caller's own account: signed out everywhere, out of every team, forgotten.
 
-    Raises Conflict `sole_owner`, Forbidden `step_up_required`.
+    For good: the address is mailed that it was done, and by which program. Raises Conflict `sole_owner`,
+    Forbidden `step_up_required`.
     """
     await mfa.require_fresh(actor)
     async with db.transaction():
         await sessions.hold(actor)
+        await _tell_closed(actor, await users.me(actor))
         await teams.leave_all(actor)
         await sessions.end_all(actor, "account_deleted")
         await api_keys.end_all(actor, actor.user)
@@ -138,6 +140,19 @@ async def copy(actor: Actor) -> Copy:
                     FROM audit_logs WHERE user_id = $1 ORDER BY timestamp DESC, id DESC LIMIT {TRAIL_MAX}""",  # noqa: S608 - a number of ours
             ),
         )
+
+
+async def _tell_closed(actor: Actor, user: User) -> None:
+    """A mail to the address that the account has until now: there is no way back, so they are to know."""
+    if user.email_verified_at is None and not await post.first_in_a_while("account_closed", user.email):
+        return  # nobody has shown that this address is theirs: it is not to be flooded
+    await post.tell(
+        user.email,
+        "account_closed",
+        name=user.name,
+        program=post.program(actor.user_agent),
+        ip=actor.ip or "an unknown address",
+    )
 
 
 async def _sessions(actor: Actor) -> list[Session]:

@@ -170,7 +170,7 @@ async def revoke(actor: Actor, key_id: str) -> None:
 
 
 async def end_all(actor: Actor, user_id: str) -> None:
-    """Revoke all keys of a user whose account is closed or shut, in the transaction that is under way."""
+    """Revoke all keys of a user who is put out of the account, in the transaction that is under way."""
     for row in await db.fetch(
         f"{_KEYS} WHERE k.user_id = $1 AND k.status = 'active' ORDER BY k.id FOR UPDATE OF k", user_id
     ):

@@ -19,11 +19,12 @@ CHALLENGE_LASTS: Final = timedelta(minutes=5)
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """A passkey that passed."""
+    """A passkey that passed, and the epoch of its account in which it did (proofs.py)."""
 
     passkey_id: str
     user_id: str
     personal_team_id: str
+    epoch: int
     amr: tuple[str, ...]
 
 
@@ -69,7 +70,7 @@ async def judge(
     """Whether it passes, in the transaction that is under way; `user_id` is who must have shown it."""
     row = await db.fetchrow(
         """SELECT p.id AS passkey_id, p.user_id, p.public_key, u.personal_team_id,
-                  u.disabled_at IS NOT NULL AS disabled
+                  u.credentials_epoch, u.disabled_at IS NOT NULL AS disabled
            FROM passkeys p JOIN users u ON u.id = p.user_id WHERE p.credential_id = $1""",
         given.id,
     )
@@ -100,4 +101,5 @@ async def judge(
     if counted is None:
         return Refusal("its counter did not go up: there may be a copy of it", **named)
     # RFC 8176: a key that is synchronised is one in software.
-    return Shown(amr=("swk" if verified.credential_backed_up else "hwk", "mfa"), **named)
+    amr = ("swk" if verified.credential_backed_up else "hwk", "mfa")
+    return Shown(amr=amr, epoch=row["credentials_epoch"], **named)

@@ -167,6 +167,8 @@ async def _move(actor: Actor, before: User, held: Token) -> None:
     if not await _is_free(email, before):
         raise one_time.invalid()
     await one_time.void(before.id, *takeover.LINKS_IN)
+    # A sign-in that is under way may be about to link what has the old address.
+    await users.next_epoch(before.id)
     # The new address may be one that a way back leads to: it is the account's again.
     await one_time.unmark(takeover.RESERVED, email)
     await one_time.unmark(takeover.RESERVED, before.email)

@@ -9,7 +9,7 @@ from typing import Final
 
 from domain import db, jobs
 from domain.actor import Actor
-from domain.auth import links, one_time, post, service, verification
+from domain.auth import links, one_time, post, proofs, service, verification
 from domain.auth.mails_model import Asked, MagicLinkRequested
 from domain.auth.model import SignedIn
 from domain.record import record
@@ -46,5 +46,6 @@ async def consume(actor: Actor, token: str) -> SignedIn:
         user = await verification.holder(await one_time.consume(PURPOSE, token))
         who = actor.acting_as(user.id, personal_team_id=user.personal_team_id)
         await verification.proven(who, user, takes_over=True)
+        proof = await proofs.of(user.id, amr=("email",))
     # Outside: a second factor that was wrong is counted, and no rollback may take that back.
-    return await service.signed_in(actor, user.id, user.personal_team_id, amr=["email"])
+    return await service.signed_in(actor, proof)

@@ -8,6 +8,7 @@ from msgspec import Meta
 from domain import channels
 from domain.actor import Actor
 from domain.auth.model import GivenPassword, Mode, Password
+from domain.auth.ways_in import Way, noted
 from domain.events import Change, Event, Resource, difference
 from domain.users.model import Email, User, UserNews
 
@@ -184,13 +185,22 @@ class PasswordResetRequested(_AboutUser, frozen=True, kw_only=True):
     type = "auth.password_reset_requested"
 
 
-class PasswordReset(_AboutUser, frozen=True, kw_only=True):
-    """A new password was chosen by a link: every session is over."""
+class _NewPassword(_AboutUser, frozen=True, kw_only=True):
+    """There is another password; what else opens the account stays, and is `left`."""
+
+    left: list[Way]
+
+    def metadata(self) -> dict[str, Any]:
+        return {"left": noted(self.left)}
+
+
+class PasswordReset(_NewPassword, frozen=True, kw_only=True):
+    """A new password was chosen by a link: every session and every API key is over."""
 
     type = "auth.password_reset"
 
 
-class PasswordChanged(_AboutUser, frozen=True, kw_only=True):
+class PasswordChanged(_NewPassword, frozen=True, kw_only=True):
     """The user chose another password: the other sessions are over."""
 
     type = "auth.password_changed"

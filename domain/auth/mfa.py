@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from domain import crypto, db
 from domain.actor import Actor
-from domain.auth import assertions, challenges, factor_attempts, recovery_codes, totp
+from domain.auth import assertions, challenges, factor_attempts, proofs, recovery_codes, totp
 from domain.auth.assertions import Refusal
 from domain.auth.challenges import Purpose
 from domain.auth.mfa_model import (
@@ -63,16 +63,42 @@ async def enrolled(actor: Actor) -> SecondFactors:
 
 
 async def require_fresh(actor: Actor) -> None:
+    """Before what is sensitive: within FRESH_FOR, in this session, the caller has shown who they are.
+
+    By a second factor, where there is one to ask for. Otherwise by having signed in, or by showing the
+    password or a passkey again. Raises Forbidden `step_up_required`, with the `factors` that would do.
+    """
+    has = await require_second_factor(actor)
+    row = await db.fetchrow(
+        """SELECT greatest(s.created_at, s.proved_at, s.second_factor_at) AS shown_at,
+                  u.password_hash IS NOT NULL AS has_password
+           FROM user_sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1 AND s.user_id = $2""",
+        actor.session_id,
+        actor.user,
+    )
+    if row is not None and row["shown_at"] > now() - FRESH_FOR:
+        return
+    factors: list[Factor] = ["passkey"] if has.passkeys > 0 else []
+    if row is not None and row["has_password"]:
+        factors.append("password")
+    raise Forbidden(
+        "Show again who you are: POST /api/auth/mfa/step-up, or sign in again.",
+        code="step_up_required",
+        factors=factors,
+    )
+
+
+async def require_second_factor(actor: Actor) -> SecondFactors:
     """A second factor not older than FRESH_FOR in this session, where there is one to ask for.
 
     There is one if the account has a confirmed TOTP factor, or a passkey and the session has shown it before:
     whoever lost their only passkey and came in by password can still take it away. Why: docs/decisions/0022.
-    Raises Forbidden `step_up_required`.
+    Answers what there is. Raises Forbidden `step_up_required`.
     """
     has = await enrolled(actor)
     asked_for = has.totp_confirmed_at is not None or (has.second_factor_at is not None and has.passkeys > 0)
     if not asked_for or (has.second_factor_at is not None and has.second_factor_at > now() - FRESH_FOR):
-        return
+        return has
     raise Forbidden(
         "Show a second factor first: POST /api/auth/mfa/step-up.",
         code="step_up_required",
@@ -80,25 +106,24 @@ async def require_fresh(actor: Actor) -> None:
     )
 
 
-async def gate(
-    actor: Actor, user_id: str, personal_team_id: str, *, amr: Sequence[str], code: str | None = None
-) -> tuple[list[str], datetime | None]:
-    """The way past the second factor for somebody who has shown a first one, in these ways (`amr`).
+async def gate(actor: Actor, proof: proofs.Proof, *, code: str | None = None) -> proofs.Proof:
+    """The way past the second factor for somebody who has shown a first one: what they have shown altogether.
 
-    What they have shown altogether, and when the second one was. Not inside a transaction: what a refusal
-    leaves behind must last. Raises Unauthenticated `second_factor_required`, with what the second step needs,
-    or `wrong_code`; RateLimited `too_many_attempts`.
+    Not inside a transaction: what a refusal leaves behind must last. Raises Unauthenticated
+    `second_factor_required`, with what the second step needs, or `wrong_code`; RateLimited
+    `too_many_attempts`.
     """
     if db.is_writing():
         raise RuntimeError("signing in happens in no transaction: a refusal would roll back what it leaves")
-    account = actor.acting_as(user_id, personal_team_id=personal_team_id)
+    user_id, team_id = proof.user_id, proof.personal_team_id
+    account = actor.acting_as(user_id, personal_team_id=team_id)
     has = await enrolled(account)
     if has.totp_confirmed_at is None:
-        return list(amr), None
+        return proof
     if code is None:
         async with db.transaction():
-            token = await challenges.issue("mfa", lasts=TOKEN_LASTS, user_id=user_id, data={"amr": list(amr)})
-            await record(actor, SecondFactorAsked(team_id=personal_team_id, user_id=user_id))
+            token = await challenges.issue("mfa", lasts=TOKEN_LASTS, user_id=user_id, data=proofs.kept(proof))
+            await record(actor, SecondFactorAsked(team_id=team_id, user_id=user_id))
         raise Unauthenticated(
             "Show a second factor: POST /api/auth/mfa/verify with this token and a code.",
             code="second_factor_required",
@@ -110,7 +135,7 @@ async def gate(
         shown = await prove(actor, account, code)
     if shown is None:
         raise wrong(Unauthenticated)
-    return [*amr, *shown.amr], now()
+    return msgspec.structs.replace(proof, amr=proof.amr + shown.amr, second_factor_at=now())
 
 
 async def hold(user_id: str, proof: Proof) -> None:

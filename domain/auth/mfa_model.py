@@ -7,11 +7,12 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from domain import channels
-from domain.auth.model import GivenCode, Mode
+from domain.auth.model import GivenCode, GivenPassword, Mode
 from domain.auth.passkeys_model import Assertion, MfaToken
 from domain.events import Event, Resource
 
-Factor = Literal["totp", "recovery_code", "passkey"]
+# The password is one that a session can show again; what signing in asks for second is one of the others.
+Factor = Literal["totp", "recovery_code", "passkey", "password"]
 
 
 class NewTotp(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -59,16 +60,19 @@ class SecondStep(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forb
 
 
 class StepUp(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
-    """A second factor, shown again in a session that goes on: a code, or a passkey."""
+    """What shows again who one is, in a session that goes on: a code, a passkey, or the password."""
 
     code: GivenCode | UnsetType = UNSET
     credential: Assertion | UnsetType = UNSET
+    password: GivenPassword | UnsetType = UNSET
 
 
 class SteppedUpUntil(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """How long what is sensitive may be done."""
 
-    second_factor_at: Annotated[datetime, Meta(description="when it was shown")]
+    second_factor_at: Annotated[
+        datetime | None, Meta(description="when the second factor was shown; null where it was the password")
+    ]
     fresh_until: Annotated[datetime, Meta(description="when it is asked for again")]
 
 
@@ -145,7 +149,7 @@ class SecondFactorFailed(_FactorEvent, frozen=True, kw_only=True):
 
 
 class SteppedUp(_FactorEvent, frozen=True, kw_only=True):
-    """The user showed a second factor again, in a session that goes on."""
+    """The user showed a second factor or the password again, in a session that goes on."""
 
     type = "auth.stepped_up"
 

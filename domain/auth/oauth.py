@@ -4,33 +4,33 @@ Owns    oauth_identities
 Says    auth.identity_linked, auth.identity_unlinked, auth.oauth_refused
 Rules   an account at a provider signs in to one account here. It is linked to one that was there before it
         only by its owner, signed in; or by itself, where both sides have shown that the same address is
-        theirs. Who can make an account with another's address, here or there, gets nothing by it.
+        theirs, once they are in: after the second factor, if there is one. Who can make an account with
+        another's address, here or there, gets nothing by it.
 """
 
 from typing import Final
 
 import msgspec
 
-from domain import crypto, db, ids, pages
+from domain import db, pages
 from domain.actor import Actor
-from domain.auth import credentials, mfa, ways_in
+from domain.auth import credentials, identities, mfa, sessions, ways_in
 from domain.auth import service as auth
 from domain.auth.model import LoginFailed, SignedIn
 from domain.auth.oauth_model import (
     Flow,
-    IdentityLinked,
     IdentityUnlinked,
     OauthIdentity,
     OauthRefused,
     Profile,
 )
+from domain.auth.proofs import Proof
 from domain.auth.tables import OauthIdentities
 from domain.auth.tokens import Claims
 from domain.clock import now
 from domain.errors import Conflict, DomainError, Forbidden, NotFound, Unauthenticated
 from domain.pages import Page
 from domain.record import record
-from domain.users import service as users
 from domain.users.model import Email
 
 IDENTITIES_MAX: Final = 20
@@ -44,11 +44,13 @@ class _Account(msgspec.Struct, frozen=True):
     id: str
     email: str
     personal_team_id: str
+    epoch: int
     verified: bool
     disabled: bool
 
 
-_ACCOUNT = """u.id, u.email::text AS email, u.personal_team_id, u.email_verified_at IS NOT NULL AS verified,
+_ACCOUNT = """u.id, u.email::text AS email, u.personal_team_id, u.credentials_epoch AS epoch,
+              u.email_verified_at IS NOT NULL AS verified,
               u.disabled_at IS NOT NULL OR u.deleted_at IS NOT NULL AS disabled"""
 
 
@@ -57,27 +59,30 @@ async def sign_in(actor: Actor, profile: Profile) -> SignedIn:
 
     Raises Conflict `account_exists`, Forbidden `email_not_verified`, Unauthenticated `oauth_failed`.
     """
-    amr = ["oauth", profile.provider]
     async with db.transaction():
         # A refusal is returned, not raised: what it leaves in the trail is to be committed.
-        outcome = await _sign_in(actor, profile, amr)
+        outcome = await _sign_in(actor, profile)
     if isinstance(outcome, DomainError):
         raise outcome
-    if isinstance(outcome, _Account):
+    if isinstance(outcome, Proof):
         # After that commit: whoever has a second factor is asked for it first.
-        return await auth.signed_in(actor, outcome.id, outcome.personal_team_id, amr=amr)
+        return await auth.signed_in(actor, outcome)
     return outcome
 
 
 async def may_link(actor: Actor) -> None:
     """Raise Forbidden `email_not_verified` unless the caller has shown that the account's address is theirs.
 
-    A second factor that they have must be fresh (`step_up_required`).
+    They must have shown of late who they are (`step_up_required`).
 
     Otherwise somebody makes an account with another's address, links what is theirs, and is still inside
     when the owner of the address comes and takes the account over.
     """
     await mfa.require_fresh(actor)
+    await _require_verified(actor)
+
+
+async def _require_verified(actor: Actor) -> None:
     if not await db.fetchval("SELECT email_verified_at IS NOT NULL FROM users WHERE id = $1", actor.user):
         raise Forbidden("Confirm your e-mail address first.", code="email_not_verified")
 
@@ -121,7 +126,7 @@ async def unlink(actor: Actor, identity_id: str) -> None:
     """
     await mfa.require_fresh(actor)
     async with db.transaction():
-        await users.lock(actor.user)
+        await sessions.hold(actor)
         row = await db.fetchrow(
             f"DELETE FROM oauth_identities WHERE id = $1 AND user_id = $2 RETURNING {_IDENTITY}",  # noqa: S608
             identity_id,
@@ -134,9 +139,9 @@ async def unlink(actor: Actor, identity_id: str) -> None:
         await record(actor, IdentityUnlinked(team_id=actor.team(None), user_id=actor.user, identity=gone))
 
 
-async def _sign_in(actor: Actor, profile: Profile, amr: list[str]) -> SignedIn | _Account | DomainError:
-    """A new account, signed in; or the one that may be signed in to."""
-    await _lock(profile)
+async def _sign_in(actor: Actor, profile: Profile) -> SignedIn | Proof | DomainError:
+    """A new account, signed in; or the proof for the one that may be signed in to."""
+    await identities.lock(profile)
     known = await db.fetchrow(
         f"""SELECT i.id AS identity_id, {_ACCOUNT} FROM oauth_identities i JOIN users u ON u.id = i.user_id
             WHERE i.provider = $1 AND i.subject = $2""",  # noqa: S608 - columns
@@ -147,12 +152,12 @@ async def _sign_in(actor: Actor, profile: Profile, amr: list[str]) -> SignedIn |
         account = db.as_struct(_Account, known)
         if account.disabled:
             return await _disabled(actor, account)
-        await _used(known["identity_id"], profile)
-        return account
-    return await _by_address(actor, profile, amr)
+        await identities.used(known["identity_id"], profile)
+        return _proof(account, profile)
+    return await _by_address(actor, profile)
 
 
-async def _by_address(actor: Actor, profile: Profile, amr: list[str]) -> SignedIn | _Account | DomainError:
+async def _by_address(actor: Actor, profile: Profile) -> SignedIn | Proof | DomainError:
     """For an account at a provider that nobody is known by yet."""
     address, account = _address(profile), await _account(profile.email)
     if address is None:
@@ -165,30 +170,30 @@ async def _by_address(actor: Actor, profile: Profile, amr: list[str]) -> SignedI
     if account is not None and account.disabled:
         return await _disabled(actor, account)
     if account is None:
-        return await _arrive(actor, profile, address, amr)
+        return await _arrive(actor, profile, address)
     if not account.verified or not _same(account.email, address):
         taken = Conflict(
             "There is an account with this e-mail address: sign in to it, and link this one there.",
             code="account_exists",
         )
         return await _refused(actor, account, profile, taken)
-    await _add(actor.acting_as(account.id, personal_team_id=account.personal_team_id), profile)
-    return account
+    return _proof(account, profile, linking=profile)
 
 
-async def _arrive(actor: Actor, profile: Profile, address: str, amr: list[str]) -> SignedIn:
+async def _arrive(actor: Actor, profile: Profile, address: str) -> SignedIn:
     """Somebody new. Raises Conflict `email_taken` where somebody registers with the address just now."""
     answer = await auth.open_account(
-        actor, email=address, name=_name(profile, address), email_verified_at=now(), amr=amr
+        actor, email=address, name=_name(profile, address), email_verified_at=now(), amr=_amr(profile)
     )
-    await _add(_as(actor, answer), profile)
+    await identities.add(_as(actor, answer), profile)
     return answer
 
 
 async def _link(actor: Actor, profile: Profile) -> OauthIdentity | DomainError:
-    await _lock(profile)
-    await users.lock(actor.user)
-    await may_link(actor)
+    await identities.lock(profile)
+    await sessions.hold(actor)
+    await mfa.require_second_factor(actor)
+    await _require_verified(actor)
     owner = await db.fetchval(
         "SELECT user_id FROM oauth_identities WHERE provider = $1 AND subject = $2",
         profile.provider,
@@ -197,12 +202,11 @@ async def _link(actor: Actor, profile: Profile) -> OauthIdentity | DomainError:
     count = await OauthIdentities.count().where(OauthIdentities.user_id == actor.user)
     if owner is not None:
         mine = owner == actor.user
-        words = "It is linked already." if mine else "It signs in to another account here."
-        refusal = Conflict(words, code="already_linked" if mine else "identity_taken")
+        refusal = Conflict("It is linked already.", code="already_linked") if mine else identities.taken()
     elif count >= IDENTITIES_MAX:
         refusal = Conflict(f"An account has at most {IDENTITIES_MAX} of them.", code="too_many_identities")
     else:
-        return await _add(actor, profile)
+        return await identities.add(actor, profile)
     await record(
         actor,
         OauthRefused(
@@ -212,53 +216,11 @@ async def _link(actor: Actor, profile: Profile) -> OauthIdentity | DomainError:
     return refusal
 
 
-async def _add(actor: Actor, profile: Profile) -> OauthIdentity:
-    at = now()
-    identity = OauthIdentity(
-        id=ids.new("oid"), provider=profile.provider, email=profile.email, created_at=at, last_used_at=at
-    )
-    await OauthIdentities.insert(
-        OauthIdentities(
-            id=identity.id,
-            user_id=actor.user,
-            provider=profile.provider,
-            subject=profile.subject,
-            email=profile.email,
-            tokens=_sealed(identity.id, profile),
-            last_used_at=at,
-            created_at=at,
-        )
-    )
-    await record(actor, IdentityLinked(team_id=actor.team(None), user_id=actor.user, identity=identity))
-    return identity
-
-
-async def _used(identity_id: str, profile: Profile) -> None:
-    await OauthIdentities.update(
-        {
-            OauthIdentities.email: profile.email,
-            OauthIdentities.tokens: _sealed(identity_id, profile),
-            OauthIdentities.last_used_at: now(),
-        }
-    ).where(OauthIdentities.id == identity_id)
-
-
-async def _lock(profile: Profile) -> None:
-    """Whoever comes with the same account of the provider at the same time comes one after another."""
-    await db.execute(
-        "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
-        f"oauth identity {profile.provider} {profile.subject}",
-    )
-
-
 async def _account(email: str | None) -> _Account | None:
-    """The account with this address, as the database compares them, and nobody changes it meanwhile."""
+    """The account with this address, as the database compares them."""
     if email is None or "\0" in email:
         return None
-    row = await db.fetchrow(
-        f"SELECT {_ACCOUNT} FROM users u WHERE u.email = $1 FOR NO KEY UPDATE",  # noqa: S608 - columns
-        email,
-    )
+    row = await db.fetchrow(f"SELECT {_ACCOUNT} FROM users u WHERE u.email = $1", email)  # noqa: S608 - columns
     return db.as_struct(_Account, row) if row else None
 
 
@@ -284,6 +246,20 @@ async def _refused(
             ),
         )
     return refusal
+
+
+def _proof(account: _Account, profile: Profile, *, linking: Profile | None = None) -> Proof:
+    return Proof(
+        user_id=account.id,
+        personal_team_id=account.personal_team_id,
+        epoch=account.epoch,
+        amr=_amr(profile),
+        linking=linking,
+    )
+
+
+def _amr(profile: Profile) -> tuple[str, ...]:
+    return ("oauth", profile.provider)
 
 
 def _as(actor: Actor, answer: SignedIn) -> Actor:
@@ -315,7 +291,3 @@ def _name(profile: Profile, address: str) -> str:
     """What people are called: as the provider says, or else as the address begins."""
     said = "".join(char for char in profile.name or "" if char.isprintable())[:NAME_CHARS].strip()
     return said or address.split("@")[0][:NAME_CHARS]
-
-
-def _sealed(identity_id: str, profile: Profile) -> str:
-    return crypto.sealed(f"oauth_identities/{identity_id}/tokens", msgspec.json.encode(profile.tokens))

@@ -27,6 +27,7 @@ from domain.auth.passkeys_model import (
     PasskeyRemoved,
     PasskeyRenamed,
 )
+from domain.auth.proofs import Proof
 from domain.auth.tables import Passkeys
 from domain.clock import now
 from domain.errors import Conflict, FieldError, Invalid, NotFound, Unauthenticated
@@ -131,7 +132,7 @@ async def remove(actor: Actor, passkey_id: str) -> None:
     """
     await mfa.require_fresh(actor)
     async with db.transaction():
-        await users.lock(actor.user)
+        await sessions.hold(actor)
         row = await db.fetchrow(
             "DELETE FROM passkeys WHERE id = $1 AND user_id = $2 RETURNING *", passkey_id, actor.user
         )
@@ -161,9 +162,14 @@ async def login(actor: Actor, given: PasskeyLogin) -> SignedIn:
             await record(actor, refused)
     if isinstance(judged, Refusal):
         raise Unauthenticated("This passkey is not good here.", code="invalid_passkey")
-    return await auth.signed_in(
-        actor, judged.user_id, judged.personal_team_id, amr=judged.amr, second_factor_at=now()
+    proof = Proof(
+        user_id=judged.user_id,
+        personal_team_id=judged.personal_team_id,
+        epoch=judged.epoch,
+        amr=judged.amr,
+        second_factor_at=now(),
     )
+    return await auth.signed_in(actor, proof)
 
 
 def _room_for_one(count: int) -> None:

@@ -40,7 +40,12 @@ async def notice(user: User, kind: str, **context: str) -> None:
 
 def greeted(name: str) -> str:
     """A name as a mail says it: one that looks like an address would be somebody's advertisement."""
-    return NOBODY if _LEADS_SOMEWHERE.search(name) else " ".join(name.split())
+    return harmless(name) or NOBODY
+
+
+def harmless(name: str) -> str | None:
+    """What somebody called themselves or something of theirs, in one line; None where it leads somewhere."""
+    return None if _LEADS_SOMEWHERE.search(name) else " ".join(name.split())
 
 
 def program(user_agent: str | None) -> str:

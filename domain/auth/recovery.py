@@ -1,7 +1,8 @@
 """Passwords that are forgotten, and passwords that are changed.
 
 Rules   asking for a link answers the same for every address: a job looks whether there is an account. A new
-        password by a link ends every session; a change ends the others; both are told to the owner by mail.
+        password by a link ends every session and API key; a change ends the other sessions. Both are told to
+        the owner by mail, with what else opens the account: that stays, for it may be all that they have.
 """
 
 from datetime import timedelta
@@ -10,6 +11,7 @@ from typing import Final
 from domain import db, jobs
 from domain.actor import Actor
 from domain.auth import (
+    api_keys,
     attempts,
     links,
     mfa,
@@ -20,6 +22,7 @@ from domain.auth import (
     takeover,
     throttle,
     verification,
+    ways_in,
 )
 from domain.auth.mails_model import (
     Asked,
@@ -33,6 +36,7 @@ from domain.auth.mails_model import (
 from domain.errors import Forbidden, Unavailable
 from domain.record import record
 from domain.users import service as users
+from domain.users.model import User
 
 PURPOSE: Final = "reset_password"
 LASTS: Final = timedelta(hours=1)
@@ -60,7 +64,10 @@ async def send_link(asked: Asked) -> None:
 
 
 async def reset(actor: Actor, given: NewPassword) -> None:
-    """Choose a new password by a link. Raises Invalid `link_invalid`, or for a password that is none."""
+    """Choose a new password by a link: sessions and API keys end, other ways in stay and are named in a mail.
+
+    Raises Invalid `link_invalid`, or for a password that is none.
+    """
     held = await one_time.peek(PURPOSE, given.token)
     user = await verification.holder(held)
     await passwords.check(given.password, email=user.email, name=user.name)
@@ -72,8 +79,9 @@ async def reset(actor: Actor, given: NewPassword) -> None:
         await users.set_password(user.id, password_hash)
         await one_time.void(user.id, *takeover.LINKS_IN)
         await sessions.end_all(actor, "password_reset", of=user.id)
-        await record(actor, PasswordReset(team_id=user.personal_team_id, user_id=user.id))
-        await post.notice(user, "password_changed")
+        # A key acts without any password: whoever had the old one may have made some.
+        await api_keys.end_all(actor, user.id)
+        await _tell(actor, user, PasswordReset)
 
 
 async def change(actor: Actor, given: PasswordChange) -> None:
@@ -90,20 +98,21 @@ async def change(actor: Actor, given: PasswordChange) -> None:
         await users.set_password(user.id, password_hash)
         await one_time.void(user.id, *takeover.LINKS_IN)
         await sessions.end_all(actor, "password_changed", but=actor.session_id)
-        await record(actor, PasswordChanged(team_id=user.personal_team_id, user_id=user.id))
-        await post.notice(user, "password_changed")
+        await _tell(actor, user, PasswordChanged)
 
 
 async def prove(actor: Actor, password: str | None) -> str | None:
-    """What is kept of the password that the caller has shown to know; an account without one asks for none.
+    """What is kept of the password that the caller has shown to know; None for an account without one.
 
+    A second factor has to be fresh where there is one; without a password, the session (mfa.require_fresh).
     Guessing is slowed down as it is for signing in, by the same counters. Not in a transaction. Raises
-    Forbidden `wrong_password`, RateLimited `too_many_attempts`.
+    Forbidden `wrong_password`, `step_up_required`; RateLimited `too_many_attempts`.
     """
-    await mfa.require_fresh(actor)
     known = await users.password_hash(actor.user)
     if known is None:
+        await mfa.require_fresh(actor)
         return None
+    await mfa.require_second_factor(actor)
     if password is not None:
         counted = await attempts.begin(actor, (await users.me(actor)).email)
         try:
@@ -117,6 +126,13 @@ async def prove(actor: Actor, password: str | None) -> str | None:
     async with db.transaction():
         await record(actor, PasswordRefused(team_id=actor.team(None), user_id=actor.user))
     raise _wrong()
+
+
+async def _tell(actor: Actor, user: User, kind: type[PasswordReset] | type[PasswordChanged]) -> None:
+    """The trail and the owner, with what else opens the account."""
+    left = await ways_in.beside_password(user.id)
+    await record(actor, kind(team_id=user.personal_team_id, user_id=user.id, left=left))
+    await post.notice(user, "password_changed", ways=ways_in.told(left))
 
 
 def _wrong() -> Forbidden:

@@ -4,9 +4,11 @@ Rules   the token is spent by whoever gets in, and by nobody else; it says who i
         somebody else is a wrong one.
 """
 
+import msgspec
+
 from domain import db
 from domain.actor import Actor
-from domain.auth import assertions, challenges, mfa
+from domain.auth import assertions, challenges, mfa, proofs
 from domain.auth import service as auth
 from domain.auth.challenges import Held
 from domain.auth.mfa_model import SecondStep
@@ -33,12 +35,9 @@ async def verify(actor: Actor, given: SecondStep) -> SignedIn:
     if shown is None:
         raise mfa.wrong(Unauthenticated)
     assert account.personal_team_id is not None, "an account has a personal team"
+    first = proofs.resumed(account.user, account.personal_team_id, held.data)
     return await auth.signed_in(
-        actor,
-        account.user,
-        account.personal_team_id,
-        amr=[*held.data["amr"], *shown.amr],
-        second_factor_at=now(),
+        actor, msgspec.structs.replace(first, amr=first.amr + shown.amr, second_factor_at=now())
     )
 
 
@@ -65,4 +64,4 @@ async def _account(actor: Actor, held: Held) -> Actor:
 
 
 def _invalid() -> Unauthenticated:
-    return Unauthenticated("This sign-in is over: begin again.", code="invalid_mfa_token")
+    return proofs.over()

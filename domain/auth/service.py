@@ -13,8 +13,19 @@ from msgspec import UNSET
 
 from domain import db, ids
 from domain.actor import Actor
-from domain.auth import attempts, devices, mfa, passwords, sessions, throttle, verification
+from domain.auth import (
+    attempts,
+    devices,
+    identities,
+    mfa,
+    passwords,
+    proofs,
+    sessions,
+    throttle,
+    verification,
+)
 from domain.auth.model import LoggedIn, Login, Registered, Registration, SignedIn
+from domain.auth.proofs import Proof
 from domain.errors import Unauthenticated, Unavailable
 from domain.record import record
 from domain.teams import service as teams
@@ -82,49 +93,47 @@ async def login(actor: Actor, given: Login) -> SignedIn:
         raise
     if known is None or not right or known.disabled:
         await attempts.failed(actor, known)
-        raise Unauthenticated("The e-mail address or the password is wrong.", code="wrong_credentials")
+        raise _wrong()
     await throttle.cleared(counted)
     code = None if given.totp is UNSET else given.totp
-    answer = await signed_in(
-        actor, known.id, known.personal_team_id, amr=["pwd"], code=code, shown=known.password_hash
+    proof = Proof(
+        user_id=known.id, personal_team_id=known.personal_team_id, epoch=known.credentials_epoch, amr=("pwd",)
     )
+    answer = await signed_in(actor, proof, code=code)
     await _rehash(known, given.password)
     return answer
 
 
-async def signed_in(
-    actor: Actor,
-    user_id: str,
-    personal_team_id: str,
-    *,
-    amr: Sequence[str],
-    code: str | None = None,
-    second_factor_at: datetime | None = None,
-    shown: str | None = None,
-) -> SignedIn:
-    """A new session for a user who has shown who they are, in these ways; every way in ends here.
+async def signed_in(actor: Actor, proof: Proof, *, code: str | None = None) -> SignedIn:
+    """A new session for a user who has shown who they are; every way in ends here.
 
-    Unless that was two factors already (`second_factor_at`), whoever has a second one is asked for it, or has
-    given it (`code`). `shown` is the hash of the password that was right. Outside of any transaction. Raises
-    Unauthenticated where the account was closed or its password changed meanwhile; Forbidden
-    `email_not_verified` where addresses are to be confirmed first; and what mfa.gate does.
+    Unless they have shown two factors already, whoever has a second one is asked for it, or has given it
+    (`code`). Outside of any transaction. Raises Unauthenticated `wrong_credentials` where the account was
+    closed, or somebody was put out of it, since the proof was judged; Forbidden `email_not_verified` where
+    addresses are to be confirmed first; Conflict `identity_taken`; and what mfa.gate does.
     """
-    await verification.require(actor.acting_as(user_id, personal_team_id=personal_team_id))
-    ways = list(amr)
-    if second_factor_at is None:
-        ways, second_factor_at = await mfa.gate(actor, user_id, personal_team_id, amr=amr, code=code)
-    actor = actor.acting_as(user_id, session_id=ids.new("sess"), personal_team_id=personal_team_id)
+    team_id = proof.personal_team_id
+    await verification.require(actor.acting_as(proof.user_id, personal_team_id=team_id))
+    if proof.second_factor_at is None:
+        proof = await mfa.gate(actor, proof, code=code)
+    actor = actor.acting_as(proof.user_id, session_id=ids.new("sess"), personal_team_id=team_id)
     async with db.transaction():
+        if proof.linking is not None:
+            await identities.lock(proof.linking)
         # What was shown was judged before: whoever takes the account back meanwhile comes before or after.
-        user = await users.locked(user_id)
-        if not await users.is_open(user_id) or (
-            shown is not None and await users.password_hash(user_id) != shown
-        ):
-            raise Unauthenticated("The e-mail address or the password is wrong.", code="wrong_credentials")
-        answer = await sessions.start(actor, user, amr=ways, second_factor_at=second_factor_at)
+        user = await proofs.account(proof)
+        if user is None:
+            raise _wrong()
+        answer = await sessions.start(actor, user, amr=proof.amr, second_factor_at=proof.second_factor_at)
+        if proof.linking is not None:
+            await identities.arrived(actor, proof.linking)
         await devices.look(actor, user)
-        await record(actor, LoggedIn(team_id=personal_team_id, user_id=user_id, session_id=answer.session_id))
+        await record(actor, LoggedIn(team_id=team_id, user_id=user.id, session_id=answer.session_id))
     return answer
+
+
+def _wrong() -> Unauthenticated:
+    return Unauthenticated("The e-mail address or the password is wrong.", code="wrong_credentials")
 
 
 async def _rehash(known: Credentials, password: str) -> None:

@@ -108,8 +108,9 @@ async def end(actor: Actor, session_id: str) -> None:
 
 
 async def end_all(actor: Actor, reason: str, *, of: str | None = None, but: str | None = None) -> None:
-    """End all sessions of a user (the caller, or `of`), except one."""
+    """End all sessions of a user (the caller, or `of`), except one; and sign-ins that are under way."""
     async with db.transaction():
+        await users.next_epoch(of or actor.user)
         rows = await db.fetch(
             """SELECT id FROM user_sessions
                WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 AND id IS DISTINCT FROM $3""",

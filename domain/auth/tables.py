@@ -22,7 +22,8 @@ from domain.users.tables import Users
 class UserSessions(Table, tablename="user_sessions"):
     """`token` and `previous_hash` are SHA-256 of the current and the last refresh token, in hex.
 
-    `amr` is how they showed who they are (RFC 8176); `second_factor_at` when they last showed a second one.
+    `amr` is how they showed who they are (RFC 8176); `second_factor_at` when they last showed a second one,
+    `proved_at` when they last showed the password again.
     """
 
     id = Text(primary_key=True)
@@ -36,6 +37,7 @@ class UserSessions(Table, tablename="user_sessions"):
     user_agent = Text(null=True, default=None)
     amr = Array(base_column=Text(), null=False, default=list)
     second_factor_at = Timestamptz(null=True, default=None)
+    proved_at = Timestamptz(null=True, default=None)
     last_seen_at = Timestamptz(null=False, default=None)
     revoked_at = Timestamptz(null=True, default=None)
     revoked_reason = Text(null=True, default=None)

@@ -40,6 +40,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     password_hash: str | None
     personal_team_id: str
+    credentials_epoch: int
     disabled: bool
 
 
@@ -148,7 +149,7 @@ async def create(
 async def credentials(email: str) -> Credentials | None:
     """For signing in only."""
     row = await db.fetchrow(
-        """SELECT id, password_hash, personal_team_id, disabled_at IS NOT NULL AS disabled
+        """SELECT id, password_hash, personal_team_id, credentials_epoch, disabled_at IS NOT NULL AS disabled
            FROM users WHERE email = $1""",
         email,
     )
@@ -179,6 +180,11 @@ async def lock(user_id: str) -> None:
 async def locked(user_id: str) -> User:
     """The account, locked. Raises NotFound."""
     return await _get(user_id, lock=True)
+
+
+async def next_epoch(user_id: str) -> None:
+    """What somebody has shown before to sign in is good no more (domain/auth/proofs.py)."""
+    await db.execute("UPDATE users SET credentials_epoch = credentials_epoch + 1 WHERE id = $1", user_id)
 
 
 async def password_hash(user_id: str) -> str | None:

@@ -5,12 +5,16 @@ from piccolo.table import Table
 
 
 class Users(Table, tablename="users"):
-    """`email` is citext and `personal_team_id` a deferred foreign key: migrations/ says so in SQL."""
+    """`email` is citext and `personal_team_id` a deferred foreign key: migrations/ says so in SQL.
+
+    `credentials_epoch` counts how often people were put out of the account: domain/auth/proofs.py.
+    """
 
     id = Text(primary_key=True)
     email = Text(null=False, unique=True)
     name = Text(null=False)
     password_hash = Text(null=True, default=None)
+    credentials_epoch = BigInt(null=False, default=0)
     email_verified_at = Timestamptz(null=True, default=None)
     is_staff = Boolean(null=False, default=False)
     disabled_at = Timestamptz(null=True, default=None)

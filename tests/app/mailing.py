@@ -24,6 +24,7 @@ SUBJECTS = {
     "reused": "You were signed out on one device",
     "disabled": "Your account was disabled",
     "enabled": "Your account is open again",
+    "closed": "Your account was closed",
 }
 _LEFT = """SELECT count(*) FROM pgqueuer WHERE status IN ('queued', 'picked')
            AND (entrypoint = 'mail.send' OR entrypoint ~ '^auth[.](register|forgot|magic|change)')"""

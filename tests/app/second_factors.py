@@ -80,6 +80,16 @@ async def grow_stale(person: Person) -> None:
     )
 
 
+async def long_ago(person: Person) -> None:
+    """This person's sessions were begun, and showed whatever they have shown, eleven minutes ago."""
+    await db.execute(
+        """UPDATE user_sessions SET created_at = created_at - interval '11 min',
+               proved_at = proved_at - interval '11 min',
+               second_factor_at = second_factor_at - interval '11 min' WHERE user_id = $1""",
+        person.id,
+    )
+
+
 async def waited(person: Person, minutes: int) -> None:
     """The last wrong attempt is so much longer ago."""
     await db.execute(

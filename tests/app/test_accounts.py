@@ -2,14 +2,18 @@
 
 import asyncio
 import json
+import secrets
 from typing import Any
 
 import pytest
 
 from domain import db
 from tests.app.company import bare, company, problem
+from tests.app.mailing import kinds, mail_of, settled
 from tests.app.signing_in import login, refresh, signed_in
+from tests.app.under_way import verified
 from tests.factories import PASSWORD, Api, Person, item
+from tests.mailbox import Mailbox, text
 
 
 async def staff(api: Api) -> Person:
@@ -93,6 +97,27 @@ async def test_closing_an_account_signs_out_everywhere_and_forgets_the_person(ap
     )
     assert again.status_code == 201, "the address is free again"
     assert again.json()["data"]["user"]["id"] != ann.id
+
+
+async def test_the_address_of_an_account_that_is_closed_is_told(api: Api, mailbox: Mailbox) -> None:
+    ann = await verified(await api.person())
+    agent = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"}
+    assert (await ann.delete("/users/me", headers=agent)).status_code == 204
+    said = text(await mail_of(mailbox, ann.email, "closed"))
+    assert "with Firefox on Linux, from 127.0.0.1" in said
+
+
+async def test_who_closes_accounts_with_an_address_that_is_not_theirs_floods_nobody(
+    api: Api, mailbox: Mailbox
+) -> None:
+    email = f"{secrets.token_hex(6)}@example.org"
+    for _ in range(3):
+        body = {"email": email, "password": PASSWORD, "name": "Eve"}
+        made = await api.call("POST", "/auth/register", json=body)
+        token = made.json()["data"]["accessToken"]
+        assert (await api.call("DELETE", "/users/me", token=token)).status_code == 204
+    await settled()
+    assert kinds(mailbox, email).count("closed") == 1
 
 
 async def test_teams_that_would_have_no_owner_are_named_and_nothing_is_closed(api: Api) -> None:

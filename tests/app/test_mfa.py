@@ -11,7 +11,7 @@ import pytest
 
 from domain import crypto, db
 from domain.actor import Actor
-from domain.auth import factor_attempts
+from domain.auth import factor_attempts, proofs
 from domain.auth import service as auth
 from tests.app.company import bare, problem
 from tests.app.second_factors import (
@@ -238,7 +238,7 @@ async def test_signed_in_refuses_to_ask_inside_a_transaction(api: Api) -> None:
     ann = await api.person()
     with pytest.raises(RuntimeError, match="no transaction"):
         async with db.transaction():
-            await auth.signed_in(Actor(), ann.id, ann.personal_team_id, amr=["pwd"])
+            await auth.signed_in(Actor(), await proofs.of(ann.id, amr=("pwd",)))
 
 
 async def test_everything_is_in_the_trail_and_nothing_secret_is_anywhere(

@@ -17,8 +17,9 @@ from tests.app.mailing import (
     token_of,
     trail,
 )
-from tests.app.second_factors import enrol
+from tests.app.second_factors import add_passkey, enrol
 from tests.app.signing_in import login, refresh, signed_in
+from tests.app.under_way import verified
 from tests.factories import PASSWORD, Api, Person
 from tests.listener import Listeners
 from tests.mailbox import Mailbox, text
@@ -56,6 +57,46 @@ async def test_a_new_password_by_a_link_ends_all_that_was_open(
         await trail(ann.id)
     )
     problem(await post(api, "/auth/password/reset", token=token, password=PASSWORD), 422, "link_invalid")
+
+
+async def test_a_new_password_ends_api_keys_and_names_the_ways_in_that_stay(
+    api: Api, mailbox: Mailbox
+) -> None:
+    """A thief who was inside may have added any of them; the owner may have nothing else."""
+    ann = await verified(await api.person())
+    passkey = (await add_passkey(ann, "Laptop"))[1]
+    lure = (await add_passkey(ann, "go to evil.example"))[1]
+    await enrol(ann)
+    key = (await ann.post("/auth/api-keys", {"name": "Robot", "scopes": []})).json()["data"]
+    assert (await api.call("GET", "/users/me", token=key["key"])).status_code == 200
+    body = {"currentPassword": PASSWORD, "password": f"{ANOTHER} first"}
+    assert (await ann.post("/auth/password/change", body)).status_code == 204
+    assert "the API key “Robot”" in text(await mail_of(mailbox, ann.email, "password"))
+    assert (await api.call("GET", "/users/me", token=key["key"])).status_code == 200, "it is the owner's"
+
+    token = await forgot(api, mailbox, ann)
+    assert (await post(api, "/auth/password/reset", token=token, password=ANOTHER)).status_code == 204
+    problem(await api.call("GET", "/users/me", token=key["key"]), 401, "invalid_api_key")
+    said = text(await mail_of(mailbox, ann.email, "password", 2))
+    assert "the passkey “Laptop” (since " in said
+    assert "- a passkey (since " in said
+    assert "evil" not in said
+    assert "an authenticator app" in said
+    assert "API key" not in said
+    assert {"auth.api_key_revoked", "auth.password_reset"} <= set(await trail(ann.id))
+    left = await db.fetchval(
+        "SELECT metadata -> 'left' FROM audit_logs WHERE action = 'auth.password_reset' AND resource = $1",
+        ann.id,
+    )
+    assert [way["id"] for way in left if way["kind"] == "passkey"] == [passkey, lure]
+    assert {way["kind"] for way in left} == {"passkey", "totp"}
+
+
+async def test_an_account_with_nothing_but_its_password_is_told_so(api: Api, mailbox: Mailbox) -> None:
+    ann = await api.person()
+    body = {"currentPassword": PASSWORD, "password": ANOTHER}
+    assert (await ann.post("/auth/password/change", body)).status_code == 204
+    assert "- nothing else" in text(await mail_of(mailbox, ann.email, "password"))
 
 
 async def test_where_a_reset_was_asked_from_is_in_the_trail(api: Api, mailbox: Mailbox) -> None:

@@ -8,9 +8,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from domain import db
-from domain.actor import Actor
-from domain.auth import service as auth
-from domain.errors import Unauthenticated
 from tests.app.signing_in import login
 from tests.conftest import Served
 from tests.factories import PASSWORD, Api
@@ -47,21 +44,3 @@ async def test_a_request_that_came_before_and_ends_after_adds_no_way_in(
     assert json.loads(answer)["code"] == "session_over"
     assert (await login(api, ann.email)).status_code == 200, "the password is what it was"
     assert not await db.fetchval("SELECT count(*) FROM api_keys WHERE user_id = $1", ann.id)
-
-
-async def test_a_password_that_was_right_a_moment_ago_opens_nothing_now(api: Api) -> None:
-    ann = await api.person()
-    judged = await db.fetchval("SELECT password_hash FROM users WHERE id = $1", ann.id)
-    begin = {"amr": ["pwd"], "shown": judged}
-    assert (await auth.signed_in(Actor(), ann.id, ann.personal_team_id, **begin)).session_id
-    change = {"currentPassword": PASSWORD, "password": NEW}
-    assert (await ann.post("/auth/password/change", change)).status_code == 204
-    with pytest.raises(Unauthenticated, match="wrong"):
-        await auth.signed_in(Actor(), ann.id, ann.personal_team_id, **begin)
-
-
-async def test_whoever_is_disabled_meanwhile_gets_no_session(api: Api) -> None:
-    ann = await api.person()
-    await db.execute("UPDATE users SET disabled_at = now() WHERE id = $1", ann.id)
-    with pytest.raises(Unauthenticated):
-        await auth.signed_in(Actor(), ann.id, ann.personal_team_id, amr=["oauth"])

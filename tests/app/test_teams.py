@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from domain.teams import service as teams
+from domain.teams import members, membership
 from tests.app.company import ROLES, Company, company, problem
 from tests.factories import Api, Person
 
@@ -211,12 +211,12 @@ async def test_a_personal_team_stays_with_its_person_whoever_else_is_in_it(api: 
 async def test_teams_and_memberships_are_bounded(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     ann, bob, cid = await api.person(), await api.person("Bob"), await api.person("Cid")
     team = await api.team(ann, member=bob)
-    monkeypatch.setattr(teams, "MEMBERS_MAX", 2)
+    monkeypatch.setattr(members, "MEMBERS_MAX", 2)
     third = {"userId": cid.id, "role": "viewer"}
     problem(await ann.post(f"/teams/{team}/members", third), 409, "too_many_members")
-    monkeypatch.setattr(teams, "MEMBERS_MAX", 3)
-    monkeypatch.setattr(teams, "TEAMS_MAX", 1)
+    monkeypatch.setattr(members, "MEMBERS_MAX", 3)
+    monkeypatch.setattr(membership, "TEAMS_MAX", 1)
     problem(await ann.post(f"/teams/{team}/members", third), 409, "too_many_teams")
     problem(await cid.post("/teams", {"name": "One more"}), 409, "too_many_teams")
-    monkeypatch.setattr(teams, "TEAMS_MAX", 2)
+    monkeypatch.setattr(membership, "TEAMS_MAX", 2)
     assert (await ann.post(f"/teams/{team}/members", third)).status_code == 201

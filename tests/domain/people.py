@@ -20,9 +20,9 @@ async def somebody(name: str = "Ann") -> Actor:
     return Actor(user_id=user.id, session_id=signed_in.session_id, personal_team_id=user.personal_team_id)
 
 
-async def team_of(owner: Actor, members: dict[Role, Actor] | None = None) -> str:
+async def team_of(owner: Actor, by_role: dict[Role, Actor] | None = None) -> str:
     """A team of `owner`, with one member for each role given."""
     team = await teams.create(owner, NewTeam(name="Coffee corner"))
-    for role, member in (members or {}).items():
-        await teams.add_member(owner, team.id, NewMember(user_id=member.user, role=role))
+    for role, member in (by_role or {}).items():
+        await members.add(owner, team.id, NewMember(user_id=member.user, role=role))
     return team.id

@@ -1,0 +1,82 @@
+"""Identities: which account at a provider signs in to which account here, as rows.
+
+Rules   whoever writes one holds `lock` first, and the lock of an account only after that. Who may link what
+        is for oauth.py to say.
+"""
+
+import msgspec
+
+from domain import crypto, db, ids
+from domain.actor import Actor
+from domain.auth.oauth_model import IdentityLinked, OauthIdentity, Profile
+from domain.auth.tables import OauthIdentities
+from domain.clock import now
+from domain.errors import Conflict
+from domain.record import record
+
+
+async def lock(profile: Profile) -> None:
+    """Whoever comes with the same account of the provider at the same time comes one after another."""
+    await db.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
+        f"oauth identity {profile.provider} {profile.subject}",
+    )
+
+
+async def add(actor: Actor, profile: Profile) -> OauthIdentity:
+    """It signs in to the caller's account from now on."""
+    at = now()
+    identity = OauthIdentity(
+        id=ids.new("oid"), provider=profile.provider, email=profile.email, created_at=at, last_used_at=at
+    )
+    await OauthIdentities.insert(
+        OauthIdentities(
+            id=identity.id,
+            user_id=actor.user,
+            provider=profile.provider,
+            subject=profile.subject,
+            email=profile.email,
+            tokens=_sealed(identity.id, profile),
+            last_used_at=at,
+            created_at=at,
+        )
+    )
+    await record(actor, IdentityLinked(team_id=actor.team(None), user_id=actor.user, identity=identity))
+    return identity
+
+
+async def used(identity_id: str, profile: Profile) -> None:
+    """Somebody came with it: what the provider says of it now is kept."""
+    await OauthIdentities.update(
+        {
+            OauthIdentities.email: profile.email,
+            OauthIdentities.tokens: _sealed(identity_id, profile),
+            OauthIdentities.last_used_at: now(),
+        }
+    ).where(OauthIdentities.id == identity_id)
+
+
+async def arrived(actor: Actor, profile: Profile) -> None:
+    """The caller came with it and is in: it is theirs, unless it became somebody's meanwhile.
+
+    Raises Conflict `identity_taken` where that is somebody else.
+    """
+    row = await db.fetchrow(
+        "SELECT id, user_id FROM oauth_identities WHERE provider = $1 AND subject = $2",
+        profile.provider,
+        profile.subject,
+    )
+    if row is None:
+        await add(actor, profile)
+    elif row["user_id"] == actor.user:
+        await used(row["id"], profile)
+    else:
+        raise taken()
+
+
+def taken() -> Conflict:
+    return Conflict("It signs in to another account here.", code="identity_taken")
+
+
+def _sealed(identity_id: str, profile: Profile) -> str:
+    return crypto.sealed(f"oauth_identities/{identity_id}/tokens", msgspec.json.encode(profile.tokens))
