@@ -5,6 +5,7 @@ import secrets
 from domain.actor import Actor
 from domain.auth import service as auth
 from domain.auth.model import Registration
+from domain.teams import members
 from domain.teams import service as teams
 from domain.teams.model import NewMember, NewTeam
 from domain.teams.policy import Role
