@@ -14,6 +14,7 @@ from domain.auth import ceremony, challenges
 from domain.auth.challenges import Purpose
 from domain.auth.passkeys_model import Assertion, Options
 from domain.clock import now
+from domain.users import service as users
 
 CHALLENGE_LASTS: Final = timedelta(minutes=5)
 
@@ -66,7 +67,10 @@ async def spent_challenge(
 async def judge(
     given: Assertion, purpose: Purpose, *, user_id: str | None = None, session_id: str | None = None
 ) -> Shown | Refusal:
-    """Whether it passes, in the transaction that is under way; `user_id` is who must have shown it."""
+    """Whether it passes, in the transaction that is under way; `user_id` is who must have shown it.
+
+    Whose passkey it is stays locked: the caller has locked `user_id`.
+    """
     row = await db.fetchrow(
         """SELECT p.id AS passkey_id, p.user_id, p.public_key, u.personal_team_id,
                   u.disabled_at IS NOT NULL AS disabled
@@ -76,6 +80,9 @@ async def judge(
     named: dict[str, Any] = (
         {name: row[name] for name in ("passkey_id", "user_id", "personal_team_id")} if row else {}
     )
+    if row is not None and user_id is None:
+        # The account before anything of it, as all do that take it back or close it.
+        await users.lock(row["user_id"])
     try:
         challenge = await spent_challenge(
             purpose, given.response.client_data_json, user_id=user_id, session_id=session_id
