@@ -292,7 +292,7 @@ def _forget_values(error: BaseException | None) -> None:
     if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
         # Of a key that exists already it says which, and of an argument that is of another type what it is.
         error.detail = None
-        error.args = (_ARGUMENT.sub(r"\1", str(error.args[0])), *error.args[1:])
+        error.args = tuple(_ARGUMENT.sub(r"\1", str(said)) for said in error.args)
 
 
 def _mine(unit: Unit) -> Unit:

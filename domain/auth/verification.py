@@ -124,7 +124,7 @@ async def apply(actor: Actor, new: Registration) -> None:
         team_id=ids.new("team"),
         email=new.email,
         name=new.name,
-        password_hash=await passwords.hashed(new.password),
+        password_hash=await passwords.hashed_to_register(new.password),
     )
     async with db.transaction():
         await jobs.enqueue(REGISTER, applicant)
