@@ -15,9 +15,8 @@ from msgspec import UNSET, UnsetType
 
 from domain import crypto, db
 from domain.actor import Actor
-from domain.auth import assertions, challenges, recovery_codes, throttle, totp
-from domain.auth.assertions import Refusal
-from domain.auth.challenges import Purpose
+from domain.auth import assertions, one_time, recovery_codes, throttle, totp
+from domain.auth.assertions import Purpose, Refusal
 from domain.auth.mfa_model import (
     Factor,
     RecoveryCodeUsed,
@@ -100,7 +99,7 @@ async def gate(
     if code is None:
         async with db.transaction():
             await users.lock(user_id)
-            token = await challenges.issue("mfa", lasts=TOKEN_LASTS, user_id=user_id, data={"amr": list(amr)})
+            token = await one_time.issue("mfa", lasts=TOKEN_LASTS, user_id=user_id, data={"amr": list(amr)})
             await record(actor, SecondFactorAsked(team_id=personal_team_id, user_id=user_id))
         raise Unauthenticated(
             "Show a second factor: POST /api/auth/mfa/verify with this token and a code.",

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from domain import db
-from domain.auth import challenges, enrolment, sweeping
+from domain.auth import enrolment, one_time, sweeping
 from domain.clock import now
 from tests.app.second_factors import enrol
 from tests.app.signing_in import login, signed_in
@@ -50,11 +50,11 @@ async def test_secrets_of_apps_that_nobody_confirmed_in_time_are_forgotten(api: 
 
 async def test_tokens_that_ran_out_are_forgotten(api: Api) -> None:
     ann = await api.person()
-    kept = await challenges.issue("mfa", lasts=timedelta(minutes=5), user_id=ann.id)
-    await challenges.issue("passkey_login", lasts=-sweeping.TOKENS_FORGOTTEN_AFTER - timedelta(hours=1))
+    kept = await one_time.issue("mfa", lasts=timedelta(minutes=5), user_id=ann.id)
+    await one_time.issue("passkey_login", lasts=-sweeping.TOKENS_FORGOTTEN_AFTER - timedelta(hours=1))
     gone = "SELECT count(*) FROM one_time_tokens WHERE expires_at < $1"
     long_ago = now() - sweeping.TOKENS_FORGOTTEN_AFTER
     assert await db.fetchval(gone, long_ago) > 0
     await sweeping.sweep_one_time_tokens()
     assert await db.fetchval(gone, long_ago) == 0
-    assert await challenges.find("mfa", kept) is not None
+    assert await one_time.find("mfa", kept) is not None
