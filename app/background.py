@@ -7,8 +7,9 @@ starts (domain/jobs.py: handled).
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from typing import Final
 
 from app import secrets
@@ -18,7 +19,7 @@ from app.mail.rendering import render
 from app.worker import Worker
 from channels.announcing import announcing
 from domain import db, mail
-from domain.audit_logs import retention, seals
+from domain.audit_logs import copies, retention, seals
 from domain.auth import email_change, links, magic_link, recovery, sweeping, verification
 
 log = logging.getLogger("maycole.background")
@@ -42,6 +43,23 @@ def equip(config: Config) -> None:
     log.info("no mail service is configured: mails are files in %s", folder)
 
 
+@asynccontextmanager
+async def copying(config: Config) -> AsyncIterator[None]:
+    """Copies of checkpoints go into the bucket, if there is one, until the block ends."""
+    if config.bucket is None:
+        yield
+        return
+    from app.adapters.s3 import S3  # its import takes seconds, which only who uses it should wait
+
+    files = S3(config.bucket)
+    copies.install(partial(files.put, content_type="application/json"))
+    try:
+        yield
+    finally:
+        copies.install(None)
+        await files.close()
+
+
 def work(config: Config, *, say: Callable[[str], None]) -> None:
     """Do jobs until SIGTERM or SIGINT, then finish what is held. Raises OSError, asyncpg.PostgresError."""
     logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -60,7 +78,7 @@ async def _work(config: Config, say: Callable[[str], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
     try:
-        async with announcing(config.redis_url) if config.redis_url else nullcontext():
+        async with copying(config), announcing(config.redis_url) if config.redis_url else nullcontext():
             say("working")
             await worker.run()
     finally:

@@ -244,6 +244,8 @@ SIGTERM lets it finish what it holds, for 10 seconds; what is left goes back to 
   PUBLIC_URL, AUTH_REQUIRE_VERIFIED_EMAIL  the same as the servers'
   REDIS_URL           news of what jobs change is announced here at once; without it, it takes a second or two
   MAYCOLE_DATA_DIR    where mail is written, in mail/ (default .maycole in this directory)
+  AWS_S3_BUCKET       where checkpoints of audit trails are copied to, with AWS_ACCESS_KEY, AWS_SECRET_KEY,
+                      AWS_REGION (us-east-1), AWS_S3_ENDPOINT (default: nowhere)
   SENDGRID_FROM_EMAIL whom mail is from (default Maycole <no-reply@localhost>)
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
 """
