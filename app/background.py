@@ -18,14 +18,16 @@ from app.config import Config
 from app.mail.rendering import render
 from app.worker import Worker
 from channels.announcing import announcing
-from domain import db, mail
+from domain import db, mail, parked
 from domain.audit_logs import copies, retention, seals
 from domain.auth import email_change, links, magic_link, recovery, sweeping, verification
 
 log = logging.getLogger("maycole.background")
 
 # Whoever declares jobs or periodic work: to be imported is what counts.
-DECLARING: Final = (mail, seals, retention, sweeping, email_change, magic_link, recovery, verification)
+DECLARING: Final = (
+    mail, parked, seals, retention, sweeping, email_change, magic_link, recovery, verification
+)  # fmt: skip
 
 
 def write_links(config: Config) -> None:
@@ -37,7 +39,8 @@ def write_links(config: Config) -> None:
 
 
 def equip(config: Config) -> None:
-    """Give the domain what its jobs reach the world with."""
+    """Give the domain what its jobs need to know, and reach the world with."""
+    parked.install(kept_days=config.jobs_parked_days)
     folder = config.data_dir / "mail"
     mail.install(render, MailFiles(folder, sender=config.mail_from))
     log.info("no mail service is configured: mails are files in %s", folder)

@@ -17,7 +17,7 @@ import msgspec
 from app import config_oauth, config_s3
 from app.config_oauth import Provider
 from app.config_s3 import Bucket
-from domain import crypto, keys
+from domain import crypto, keys, parked
 
 MAIL_FROM = "Maycole <no-reply@localhost>"
 LOG_LEVELS = ("DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
@@ -33,8 +33,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     `port` 0 takes a free one. `allowed_origins` are exact, such as `https://app.example`; they hold for CORS
     and for websockets. `public_url` is where people reach the server. With `require_verified_email` nobody is
     let in before their address is confirmed, and registering tells nobody who has an account. `mail_from` is
-    whom our mail is from. `runs_jobs` comes from no variable: a server does jobs where it is the
-    only process (`maycole up`).
+    whom our mail is from. Jobs that failed for good are kept for `jobs_parked_days`. `runs_jobs` comes from
+    no variable: a server does jobs where it is the only process (`maycole up`).
     """
 
     database_url: str | None = None
@@ -55,6 +55,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Path = Path(".maycole")
     mail_from: str = MAIL_FROM
     require_verified_email: bool = False
+    jobs_parked_days: int = parked.KEPT_DAYS
     runs_jobs: bool = False
 
     def __repr__(self) -> str:
@@ -108,6 +109,9 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
     verified = env.get("AUTH_REQUIRE_VERIFIED_EMAIL", "off").lower()
     if verified not in ("on", "off"):
         wrong.append(f"AUTH_REQUIRE_VERIFIED_EMAIL is {verified!r}: use on or off")
+    days = env.get("JOBS_PARKED_DAYS", str(parked.KEPT_DAYS))
+    if not re.fullmatch(r"[1-9][0-9]{0,3}", days):
+        wrong.append(f"JOBS_PARKED_DAYS is {days!r}: use a number of days from 1 to 9999")
     online = env.get("PASSWORDS_ONLINE_CHECK", "off")
     if online not in ("on", "off"):
         wrong.append(f"PASSWORDS_ONLINE_CHECK is {online!r}: use on or off")
@@ -132,6 +136,7 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         data_dir=Path(env.get("MAYCOLE_DATA_DIR", ".maycole")),
         mail_from=mail_from,
         require_verified_email=verified == "on",
+        jobs_parked_days=int(days),
     )
 
 

@@ -82,8 +82,6 @@ async def _list(client: httpx.AsyncClient, url: str, team_id: str) -> None:
 
 
 async def _create(client: httpx.AsyncClient, url: str, team_id: str) -> None:
-    answer = await client.post(
-        f"{url}/api/inventory", json={"name": "Cup", "quantity": 1, "teamId": team_id}
-    )
+    answer = await client.post(f"{url}/api/inventory", json={"name": "Cup", "quantity": 1, "teamId": team_id})
     if answer.status_code != 201:
         raise Broken(f"nothing was made: {answer.text[:200]}")
