@@ -30,12 +30,15 @@ T = TypeVar("T")
 CONNECT_WITHIN_S = 5
 COMMAND_WITHIN_S = 8
 STREAMED_AT_ONCE = 500
+# Whom connections act as: it owns no table, so what is append only is so for us (domain/grants.py).
+ROLE = "maycole_app"
 SERVER_SETTINGS = {
     "application_name": "maycole",
     "statement_timeout": "5s",
     "lock_timeout": "3s",
     "idle_in_transaction_session_timeout": "10s",
     "timezone": "UTC",
+    "role": ROLE,
 }
 
 # What a statement raises while Postgres restarts, is cut off, or is too busy: the caller may try again later.
@@ -144,7 +147,8 @@ _unit: ContextVar[Unit | None] = ContextVar("unit", default=None)
 async def open_pool(url: str, *, size: int = 10, bounded: bool = True) -> None:
     """Connect.
 
-    `size` is the most connections of this process; every wait on them is bounded (migrations excepted).
+    `size` is the most connections of this process; every wait on them is bounded, and they act as ROLE.
+    Not `bounded` are those of migrations, which act as whoever connects.
     """
     # `config` also serves the connections that Piccolo opens outside the pool (its migration commands).
     engine.config = {"dsn": url}
@@ -197,6 +201,14 @@ async def transaction() -> AsyncIterator[Unit]:
             _unit.reset(token)
     for announce in unit.after_commit:
         announce()
+
+
+@asynccontextmanager
+async def maintenance() -> AsyncIterator[Unit]:
+    """A transaction of the owner of the tables: for partitions, and nothing that a request asks for."""
+    async with transaction() as unit:
+        await unit.connection.execute("SET LOCAL ROLE NONE")
+        yield unit
 
 
 @asynccontextmanager

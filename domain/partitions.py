@@ -29,7 +29,7 @@ class Partition(msgspec.Struct, frozen=True):
 async def roll(table: str, *, by: Step, keep: int | None = None) -> None:
     """Make partitions for now and AHEAD of it; with `keep` (days), drop those that ended longer ago."""
     first = begin = _begin(now(), by)
-    async with db.transaction() as unit:
+    async with db.maintenance() as unit:
         await unit.connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"partitions of {table}")
         existing = await _names(table)
         for _ in range(AHEAD[by] + 1):
@@ -61,7 +61,7 @@ async def drop(partition: Partition) -> None:
 
 
 async def remake(partition: Partition, staying: str, *args: object) -> None:
-    """Put a partition with the `staying` rows (a condition) in its place, in the transaction under way.
+    """Put a partition with the `staying` rows (a condition) in its place, in the maintenance under way.
 
     No row is deleted on the way, so no trigger is in the way. Others read and write the table meanwhile,
     but for the moment in which the one takes the place of the other.

@@ -131,14 +131,16 @@ async def expire() -> None:
 async def _going(month: Partition) -> dict[str, int]:
     """The teams whose rows of this month have had their time, and the last row of each."""
     rows = await db.fetch(
-        f"""SELECT r.team_id, r.last
-            FROM (SELECT team_id, max(seq) AS last FROM {month.name} GROUP BY team_id) r
+        """SELECT r.team_id, r.last
+            FROM (SELECT team_id, max(seq) AS last FROM audit_logs
+                  WHERE "timestamp" >= $4 AND "timestamp" < $1 GROUP BY team_id) r
             LEFT JOIN audit_policies p USING (team_id)
             WHERE p.held_since IS NULL
-              AND $1 <= $2::timestamptz - make_interval(days => coalesce(p.keep_days, $3))""",  # noqa: S608 - a name of ours
+              AND $1 <= $2::timestamptz - make_interval(days => coalesce(p.keep_days, $3))""",
         month.end,
         now(),
         KEEP_DAYS,
+        month.begin,
     )
     return {row["team_id"]: row["last"] for row in rows}
 
@@ -154,7 +156,7 @@ async def _announce(team_id: str, last: int) -> None:
 
 async def _let_go(month: Partition) -> None:
     """Drop the month, or make it anew from the rows that stay: what holds is looked at once more."""
-    async with db.transaction() as unit:
+    async with db.maintenance() as unit:
         await unit.connection.execute(_LOCK)
         await unit.connection.execute(f"SET LOCAL statement_timeout = '{partitions.REMADE_WITHIN_S}s'")
         going = [

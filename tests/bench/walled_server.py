@@ -1,7 +1,7 @@
-"""`maycole serve` behind row-level security, as `python -m tests.bench wall` measures it. Never in production.
+"""`maycole serve` behind row-level security, as `make bench ARGS=wall` measures it. Never in production.
 
-Its pool acts as a role that owns nothing, and every transaction says with its BEGIN (no round trip more) who
-is asking; Postgres then adds "in a team of theirs" to each statement on inventory and on the audit trail.
+Its pool acts as a role that owns nothing, and every transaction says with its BEGIN (no round trip more)
+who is asking; Postgres then adds "in a team of theirs" to each statement on inventory and on the trail.
 """
 
 import sys
@@ -16,16 +16,16 @@ from domain import db
 from domain.actor import Actor
 
 ROLE: Final = "maycole_walled"
+_THEIRS: Final = """team_id IN (
+        SELECT team_id FROM team_members WHERE user_id = (SELECT current_setting('maycole.who', true)))"""
 POLICIES: Final = f"""
     DO $$ BEGIN CREATE ROLE {ROLE} NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
     GRANT ALL ON ALL TABLES IN SCHEMA public TO {ROLE};
     GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {ROLE};
     ALTER TABLE inventory ENABLE ROW LEVEL SECURITY;
     ALTER TABLE audit_logs ENABLE ROW LEVEL SECURITY;
-    CREATE POLICY of_their_teams ON inventory TO {ROLE}
-        USING (team_id IN (SELECT team_id FROM team_members WHERE user_id = current_setting('maycole.who', true)));
-    CREATE POLICY of_their_teams ON audit_logs FOR SELECT TO {ROLE}
-        USING (team_id IN (SELECT team_id FROM team_members WHERE user_id = current_setting('maycole.who', true)));
+    CREATE POLICY of_their_teams ON inventory TO {ROLE} USING ({_THEIRS});
+    CREATE POLICY of_their_teams ON audit_logs FOR SELECT TO {ROLE} USING ({_THEIRS});
     CREATE POLICY by_anyone ON audit_logs FOR INSERT TO {ROLE} WITH CHECK (true);
 """
 asking: ContextVar[str] = ContextVar("asking", default="")

@@ -42,7 +42,10 @@ class Scratch:
 @pytest.fixture
 async def scratch(outside: asyncpg.Connection) -> AsyncIterator[Scratch]:
     table = Scratch(outside)
-    await outside.execute(f"CREATE TABLE {table.name} (id bigserial PRIMARY KEY, word text NOT NULL)")
+    await outside.execute(
+        f"""CREATE TABLE {table.name} (id bigserial PRIMARY KEY, word text NOT NULL);
+            GRANT ALL ON {table.name}, {table.name}_id_seq TO {db.ROLE}"""
+    )
     try:
         yield table
     finally:

@@ -150,6 +150,8 @@ async def test_what_is_written_once_is_never_changed(outside: asyncpg.Connection
     ):
         with pytest.raises(asyncpg.RaiseError, match="append only"):
             await outside.execute(statement, team_id)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await db.execute(statement, team_id)
     with pytest.raises(asyncpg.RaiseError, match="append only"):
         await outside.execute(f"TRUNCATE {table}")
 

@@ -57,7 +57,7 @@ async def altered(
     """Do it, look, and undo it: what it was, whether it is found without checkpoints, and with them."""
     what, by_itself, against = "", False, False
     try:
-        async with db.transaction():
+        async with db.maintenance():
             await db.execute("SET LOCAL session_replication_role = replica")
             what = await kind(chance, team_id)
             by_itself = (await verified(team_id)).bad is not None
@@ -72,7 +72,7 @@ async def test_the_bad_row_is_named(seq: int) -> None:
     owner, team_id = await trail(9)
     await seal_in_steps(owner, team_id, 1, 12, 5, 9, 2, 7)
     try:
-        async with db.transaction():
+        async with db.maintenance():
             await db.execute("SET LOCAL session_replication_role = replica")
             await db.execute(
                 "UPDATE audit_logs SET ip = '203.0.113.9' WHERE team_id = $1 AND seq = $2", team_id, seq
