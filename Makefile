@@ -4,9 +4,10 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 ARGS ?=
+ALTERATIONS ?= 2000
 TESTERS ?= 2
 
-.PHONY: help run demo test conformance faults check format bench proto passwords lock clean
+.PHONY: help run demo test conformance faults tampering check format bench proto passwords lock clean
 
 help: ## what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +48,9 @@ bench: $(READY) ## measured figures, each beside a peer or a limit from the same
 
 faults: $(READY) ## kills, outages, partitions, storms: what is promised, held against a log (ARGS="kills --scale 0.2")
 	$(PY) -m tests.faults $(ARGS)
+
+tampering: $(READY) ## 2,000 alterations of an audit trail, each looked for (ALTERATIONS=500)
+	ALTERATIONS=$(ALTERATIONS) $(VENV)/bin/pytest -q tests/domain/test_tampering.py
 
 proto: $(READY) ## write the Protobuf code from channels/client.proto
 	$(PY) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. channels/client.proto

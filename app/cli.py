@@ -5,6 +5,7 @@ maycole serve     production: your Postgres, your Redis, any number of workers
 maycole worker    do background jobs for `maycole serve`
 maycole jobs      what waits, what is parked and why; try it again
 maycole keys      seal secrets at rest again, with a new key
+maycole audit     whether audit trails are what was signed
 maycole migrate   bring the database to this version's schema
 maycole demo      two users, a team, items, and a gentle stream of changes
 """
@@ -14,11 +15,13 @@ import asyncio
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import asyncpg
 
+from app import audit_cli, jobs_cli, keys_cli
 from app import config as configuration
-from app import jobs_cli, keys_cli
+from app.audit_cli import NotChanged, NotIntact
 from app.background import work
 from app.config import ConfigError
 from app.demo import DemoFailed, demo
@@ -30,6 +33,7 @@ from app.server import serve_many
 from app.up import EmbeddedError, up
 
 WORKERS_MAX = 256
+_KEYS_TOO = ("DATABASE_URL", "JWT_SECRET", "ENCRYPTION_KEY")
 WHAT_WENT_WRONG = (
     ConfigError,
     EmbeddedError,
@@ -37,6 +41,8 @@ WHAT_WENT_WRONG = (
     DemoFailed,
     NotRetried,
     NotRotated,
+    NotIntact,
+    NotChanged,
     asyncpg.PostgresError,
     OSError,
 )
@@ -66,7 +72,7 @@ def _serve(given: argparse.Namespace) -> None:
 
 
 def _worker(given: argparse.Namespace) -> None:
-    work(configuration.read(need=("DATABASE_URL", "JWT_SECRET", "ENCRYPTION_KEY")), say=_say)
+    work(configuration.read(need=_KEYS_TOO), say=_say)
 
 
 def _jobs(given: argparse.Namespace) -> None:
@@ -78,7 +84,19 @@ def _jobs_retry(given: argparse.Namespace) -> None:
 
 
 def _keys_rotate(given: argparse.Namespace) -> None:
-    keys_cli.rotate(configuration.read(need=("DATABASE_URL", "JWT_SECRET", "ENCRYPTION_KEY")), say=_say)
+    keys_cli.rotate(configuration.read(need=_KEYS_TOO), say=_say)
+
+
+def _audit_verify(given: argparse.Namespace) -> None:
+    audit_cli.verify(configuration.read(need=_KEYS_TOO), given.teams, given.checkpoints, say=_say)
+
+
+def _audit_keep(given: argparse.Namespace) -> None:
+    audit_cli.keep(configuration.read(need=_KEYS_TOO), given.team, given.days, say=_say)
+
+
+def _audit_hold(given: argparse.Namespace) -> None:
+    audit_cli.hold(configuration.read(need=_KEYS_TOO), given.team, held=given.what == "hold", say=_say)
 
 
 def _database() -> str:
@@ -136,6 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_jobs(command("jobs", _jobs, "what waits, what is parked and why; try it again", _JOBS))
     keys = command("keys", _keys_rotate, "seal secrets at rest again, with a new key", _KEYS)
     keys.add_argument("what", choices=["rotate"], help="what is to be done with them")
+    _add_audit(
+        command("audit", _audit_verify, "whether audit trails are what was signed; what is kept", _AUDIT)
+    )
     command("migrate", _migrate, "bring the database to this version's schema", _MIGRATE)
     demo_ = command("demo", _demo, "two users, a team, items, and a gentle stream of changes", _DEMO)
     demo_.add_argument("--url", help="the server (default: PUBLIC_URL, or HOST and PORT)")
@@ -158,6 +179,26 @@ def _add_jobs(jobs: argparse.ArgumentParser) -> None:
     )
     which.add_argument("--all", action="store_true", help="every parked job")
     retry.set_defaults(run=_jobs_retry)
+
+
+def _add_audit(audit: argparse.ArgumentParser) -> None:
+    tasks = audit.add_subparsers(dest="what", required=True, metavar="TASK")
+    verify = tasks.add_parser("verify", help="go through trails, from the first row to the last")
+    verify.add_argument("teams", nargs="*", default=[], metavar="TEAM", help="whose (default: all teams')")
+    verify.add_argument(
+        "--checkpoints", type=Path, metavar="FILE", help="checkpoints kept elsewhere, one JSON text a line"
+    )
+    keep = tasks.add_parser("keep", help="how many days a team's rows are kept")
+    keep.add_argument("team", metavar="TEAM")
+    keep.add_argument("days", type=int, metavar="DAYS")
+    keep.set_defaults(run=_audit_keep)
+    for task, line in (
+        ("hold", "a legal hold: nothing of a team's trail goes"),
+        ("release", "the hold ends"),
+    ):
+        held = tasks.add_parser(task, help=line)
+        held.add_argument("team", metavar="TEAM")
+        held.set_defaults(run=_audit_hold)
 
 
 _UP = """\
@@ -206,6 +247,8 @@ SIGTERM lets it finish what it holds, for 10 seconds; what is left goes back to 
   PUBLIC_URL, AUTH_REQUIRE_VERIFIED_EMAIL  the same as the servers'
   REDIS_URL           news of what jobs change is announced here at once; without it, it takes a second or two
   MAYCOLE_DATA_DIR    where mail is written, in mail/ (default .maycole in this directory)
+  AWS_S3_BUCKET       where checkpoints of audit trails are copied to, with AWS_ACCESS_KEY, AWS_SECRET_KEY,
+                      AWS_REGION (us-east-1), AWS_S3_ENDPOINT (default: nowhere)
   SENDGRID_FROM_EMAIL whom mail is from (default Maycole <no-reply@localhost>)
   JOBS_PARKED_DAYS    drop jobs that failed for good after so many days (default 14; secret ones 3 at most)
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
@@ -229,6 +272,21 @@ swap the two, again for all of them; then run this; when it says that nothing is
   JWT_SECRET               required, the same as the servers'
   ENCRYPTION_KEY           required, the new key
   ENCRYPTION_KEY_PREVIOUS  the key before it
+"""
+_AUDIT = """\
+`maycole audit verify` computes every audit trail again, from the first row to the last, and holds it against
+what was signed. It names the first row that is not what it was, and then exits with 1.
+
+Give it checkpoints that were kept elsewhere (GET /api/audit-logs/checkpoints, or what came on the live
+channel checkpoints:<teamId>): without them nobody can tell whether the whole database was put back to an
+earlier day, or signed again with the installation's own key.
+
+`maycole audit keep TEAM DAYS` says how long a team's rows are kept (400 days, if nobody says otherwise);
+`maycole audit hold TEAM` keeps all of them, whatever their age, until `maycole audit release TEAM`.
+
+  DATABASE_URL             required
+  JWT_SECRET               required, the same as the servers'
+  ENCRYPTION_KEY           required, the same as the servers' (and _PREVIOUS): the signing key opens with it
 """
 _MIGRATE = """\
 Runs the migrations that have not run yet and makes the coming partitions. Harmless to repeat, and to run from

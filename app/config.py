@@ -14,8 +14,9 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from app import config_oauth
+from app import config_oauth, config_s3
 from app.config_oauth import Provider
+from app.config_s3 import Bucket
 from domain import crypto, keys, parked
 
 MAIL_FROM = "Maycole <no-reply@localhost>"
@@ -47,6 +48,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str | None = None
     allowed_origins: tuple[str, ...] = ()
     oauth: tuple[Provider, ...] = ()
+    bucket: Bucket | None = None
     log_level: str = "INFO"
     breaches_asked: bool = False
     breaches_base: str | None = None
@@ -99,7 +101,8 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         if not _is_origin(origin)
     ]
     oauth, wrong_oauth = config_oauth.read(env)
-    wrong += wrong_oauth
+    bucket, wrong_bucket = config_s3.read(env)
+    wrong += [*wrong_oauth, *wrong_bucket]
     mail_from = env.get("SENDGRID_FROM_EMAIL", MAIL_FROM)
     if not _is_sender(mail_from):
         wrong.append(f"SENDGRID_FROM_EMAIL is {mail_from!r}: use name@example.org or Name <name@example.org>")
@@ -126,6 +129,7 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         public_url=env.get("PUBLIC_URL"),
         allowed_origins=origins,
         oauth=oauth,
+        bucket=bucket,
         log_level=level,
         breaches_asked=online == "on",
         breaches_base=env.get("PASSWORDS_ONLINE_BASE"),

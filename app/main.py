@@ -19,6 +19,7 @@ from app.api import docs
 from app.api.api_keys import ApiKeysController
 from app.api.audit_logs import AuditLogsController
 from app.api.auth import AuthController
+from app.api.checkpoints import CheckpointsController
 from app.api.inventory import InventoryController
 from app.api.mails import EmailController, MailsController
 from app.api.mfa import MfaController
@@ -71,6 +72,7 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
             TeamsController,
             InventoryController,
             AuditLogsController,
+            CheckpointsController,
             SystemController,
             connection_http_stream,
             connection_sse,

@@ -11,7 +11,7 @@ import io
 import asyncpg
 from piccolo.apps.migrations.commands.forwards import run_forwards
 
-from domain import db, streams
+from domain import db, grants, streams
 from domain.audit_logs import service as audit_logs
 
 LOCK_KEY = 0x4D617963  # "Mayc"
@@ -19,7 +19,7 @@ WAIT_FOR_OTHER_S = 120
 
 
 class MigrationFailed(Exception):
-    """What Piccolo said."""
+    """What Piccolo said, or what an administrator has to do first."""
 
 
 async def migrate(url: str) -> None:
@@ -30,6 +30,10 @@ async def migrate(url: str) -> None:
         await db.open_pool(url, size=2, bounded=False)
         try:
             await _forwards()
+            try:
+                await grants.apply(guard)
+            except grants.NotGranted as refused:
+                raise MigrationFailed(str(refused)) from refused
             await streams.roll_partitions()
             await audit_logs.roll_partitions()
         finally:

@@ -39,6 +39,7 @@ KINDS: Final = {
         Kind("team", owner="team", joined_by_server=True),
         Kind("inventory", owner="team", permission="inventory:read"),
         Kind("audit", owner="team", permission="audit:read"),
+        Kind("checkpoints", owner="team", permission="audit:read", kept="newest"),
         Kind("presence", owner="team", kept="nothing", presence=True),
     )
 }
@@ -62,6 +63,10 @@ def inventory(team_id: str) -> str:
 
 def audit(team_id: str) -> str:
     return f"audit:{team_id}"
+
+
+def checkpoints(team_id: str) -> str:
+    return f"checkpoints:{team_id}"
 
 
 def parse(channel: str) -> tuple[Kind, str] | None:

@@ -29,12 +29,16 @@ T = TypeVar("T")
 
 CONNECT_WITHIN_S = 5
 COMMAND_WITHIN_S = 8
+STREAMED_AT_ONCE = 500
+# Whom connections act as: it owns no table, so what is append only is so for us (domain/grants.py).
+ROLE = "maycole_app"
 SERVER_SETTINGS = {
     "application_name": "maycole",
     "statement_timeout": "5s",
     "lock_timeout": "3s",
     "idle_in_transaction_session_timeout": "10s",
     "timezone": "UTC",
+    "role": ROLE,
 }
 
 # What a statement raises while Postgres restarts, is cut off, or is too busy: the caller may try again later.
@@ -143,7 +147,8 @@ _unit: ContextVar[Unit | None] = ContextVar("unit", default=None)
 async def open_pool(url: str, *, size: int = 10, bounded: bool = True) -> None:
     """Connect.
 
-    `size` is the most connections of this process; every wait on them is bounded (migrations excepted).
+    `size` is the most connections of this process; every wait on them is bounded, and they act as ROLE.
+    Not `bounded` are those of migrations, which act as whoever connects.
     """
     # `config` also serves the connections that Piccolo opens outside the pool (its migration commands).
     engine.config = {"dsn": url}
@@ -199,6 +204,14 @@ async def transaction() -> AsyncIterator[Unit]:
 
 
 @asynccontextmanager
+async def maintenance() -> AsyncIterator[Unit]:
+    """A transaction of the owner of the tables: for partitions, and nothing that a request asks for."""
+    async with transaction() as unit:
+        await unit.connection.execute("SET LOCAL ROLE NONE")
+        yield unit
+
+
+@asynccontextmanager
 async def snapshot() -> AsyncIterator[Unit]:
     """Reads that all see the same moment: REPEATABLE READ, read only. Nothing can be recorded inside."""
     async with engine.transaction(allow_nested=False) as started:
@@ -240,6 +253,18 @@ async def fetchval(sql: str, *args: Any) -> Any:
     """The first column of the first row; its type is the statement's own, hence Any."""
     async with _connection() as connection:
         return await connection.fetchval(sql, *args)
+
+
+async def stream(sql: str, *args: Any) -> AsyncIterator[asyncpg.Record]:
+    """Rows one after another, however many: only some are held at a time. Inside a transaction or snapshot.
+
+    Raises RuntimeError outside of one.
+    """
+    unit = _unit.get()
+    if unit is None:
+        raise RuntimeError("a stream of rows needs a transaction or a snapshot")
+    async for row in _mine(unit).connection.cursor(sql, *args, prefetch=STREAMED_AT_ONCE):
+        yield row
 
 
 async def execute(sql: str, *args: Any) -> str:

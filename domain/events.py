@@ -32,6 +32,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     type: ClassVar[str]
     outcome: ClassVar[str] = "success"
+    # False for what is no change of anything, but about the trail itself: news without an audit row.
+    in_the_trail: ClassVar[bool] = True
 
     team_id: str
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from piccolo.conf.apps import AppConfig
 
-from domain.audit_logs.tables import AuditLogs
+from domain.audit_logs.tables import AuditKeys, AuditLogs, AuditNodes, AuditPolicies, AuditSeals
 from domain.auth.tables import (
     ApiKeys,
     MfaFactors,
@@ -27,6 +27,10 @@ APP_CONFIG = AppConfig(
         StreamHeads,
         StreamEntries,
         AuditLogs,
+        AuditKeys,
+        AuditSeals,
+        AuditNodes,
+        AuditPolicies,
         Users,
         UserProfiles,
         UserSessions,

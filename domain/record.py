@@ -67,6 +67,8 @@ async def _write(unit: db.Unit) -> None:
     places: list[int] = []
     for actor, event in unit.facts:
         drafts += _news(actor, event)
+        if not event.in_the_trail:
+            continue
         rows.append(_audit_row(actor, event))
         drafts.append(_audit_news(rows[-1]))
         places.append(len(drafts))  # unnest … WITH ORDINALITY counts from 1

@@ -47,6 +47,7 @@ class Place(msgspec.Struct, frozen=True):
 SEALED: Final = (
     Place("oauth_identities", "tokens"),
     Place("mfa_factors", "secret"),
+    Place("audit_keys", "secret"),
     # Flows to a provider that are under way (domain/auth/oauth_flows.py).
     Place("one_time_tokens", "data", field="sealed", good="used_at IS NULL AND expires_at > now()"),
 )

@@ -242,6 +242,22 @@ LOOSE_FOREIGN_KEYS_SQL: Final = """
     ORDER BY 1, 2
 """
 # $1 is a schema. Partitions are their table's affair.
+# Foreign keys between two tables that both have a team, which no key of (team_id, …) goes along with.
+KEYS_ACROSS_TEAMS_SQL = """
+    WITH keys AS (
+        SELECT c.conrelid, c.confrelid, c.conkey, c.conrelid::regclass::text AS name,
+               ARRAY(SELECT attname FROM pg_attribute
+                     WHERE attrelid = c.conrelid AND attnum = ANY(c.conkey)) AS columns
+        FROM pg_constraint c
+        WHERE c.contype = 'f' AND c.conparentid = 0 AND c.connamespace = $1::text::regnamespace
+          AND 2 = (SELECT count(*) FROM pg_attribute
+                   WHERE attrelid IN (c.conrelid, c.confrelid) AND attname = 'team_id')
+    )
+    SELECT name || '.' || one.columns[1] FROM keys one
+    WHERE NOT 'team_id' = ANY(one.columns) AND NOT EXISTS (
+        SELECT FROM keys pair WHERE pair.conrelid = one.conrelid AND pair.confrelid = one.confrelid
+        AND 'team_id' = ANY(pair.columns) AND pair.conkey @> one.conkey)
+    ORDER BY 1"""
 TABLES_WITHOUT_TEAM_SQL: Final = """
     SELECT relname FROM pg_class c
     WHERE relkind IN ('r', 'p') AND NOT relispartition AND relnamespace = $1::text::regnamespace

@@ -35,6 +35,7 @@ LOOSE_KEYS = {
     "api_keys.team_id": "a key may act for its user alone",
 }
 WITHOUT_TEAM = {
+    "audit_keys": "signs for the installation",
     "api_keys": "belongs to a person, and to a team if it acts for one",
     "mfa_factors": "belongs to a person",
     "oauth_identities": "belongs to a person",
@@ -48,7 +49,6 @@ WITHOUT_TEAM = {
     "pgqueuer_log": "PgQueuer's own: what became of that work",
     "pgqueuer_schedules": "PgQueuer's own: when periodic work is due",
     "pgqueuer_statistics": "PgQueuer's own, and empty",
-    "stock_movements": "belongs to an item, which has one",
     "stream_entries": "belongs to a channel, whose name has the owner",
     "stream_heads": "belongs to a channel, whose name has the owner",
     "teams": "is the team",
@@ -215,6 +215,24 @@ async def test_no_foreign_key_of_the_migrated_database_may_be_null_or_cascades(c
                 "loose.b.nullable",
             ]
             assert [row[0] for row in await connection.fetch(rules.TABLES_WITHOUT_TEAM_SQL, "loose")] == ["b"]
+    finally:
+        await connection.close()
+
+
+async def test_tables_of_teams_refer_to_each_other_within_a_team(config: Config) -> None:
+    connection = await asyncpg.connect(config.database_url)
+    try:
+        assert [row[0] for row in await connection.fetch(rules.KEYS_ACROSS_TEAMS_SQL, "public")] == []
+        async with _undone(connection):
+            await connection.execute(
+                """CREATE SCHEMA across;
+                   CREATE TABLE across.a (id int PRIMARY KEY, team_id text NOT NULL, UNIQUE (team_id, id));
+                   CREATE TABLE across.b (team_id text NOT NULL, one int NOT NULL REFERENCES across.a (id),
+                                          other int NOT NULL,
+                                          FOREIGN KEY (team_id, other) REFERENCES across.a (team_id, id))"""
+            )
+            found = await connection.fetch(rules.KEYS_ACROSS_TEAMS_SQL, "across")
+            assert [row[0] for row in found] == ["across.b.one"]
     finally:
         await connection.close()
 

@@ -138,7 +138,7 @@ def _entry(said: Said, ref: Written) -> Json:
     """What a publication's `data` is: an Envelope with its type and its data made definite."""
     data = ref[said.data]
     if said.data is AuditLog:
-        actions = sorted(event.type for event in _events(Event))
+        actions = sorted(event.type for event in _events(Event) if event.in_the_trail)
         data = {"allOf": [data, {"properties": {"action": {"enum": actions}}}]}
     example = Envelope(sample(Envelope).id, said.type, WHEN, sample(Envelope).actor, said.example)
     payload = {

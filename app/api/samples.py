@@ -61,8 +61,22 @@ WORDS: Final[dict[str, Any]] = {
     "Passkey.id": "pkey_01m829kz9ce4q900gdqwg8bjzt",
     "Passkey.name": "Phone",
     "left": 9,
+    "SignedCheckpoint.key_id": "akey_01m8be4mdye0gvqx4qd5w2z3c1",
+    "SignedCheckpoint.number": 1,
+    "SignedCheckpoint.from_seq": 1,
+    "SignedCheckpoint.to_seq": 12,
+    "SignedCheckpoint.kept_from": 1,
+    "SignedCheckpoint.signature": b"\0" * 64,
 }
-_PLAIN: Final[dict[Any, Any]] = {str: "text", int: 1, float: 1.0, bool: False, datetime: WHEN, Any: None}
+_PLAIN: Final[dict[Any, Any]] = {
+    str: "text",
+    int: 1,
+    float: 1.0,
+    bool: False,
+    bytes: b"\0" * 32,
+    datetime: WHEN,
+    Any: None,
+}
 
 
 def sample(kind: Any) -> Any:

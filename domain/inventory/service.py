@@ -242,6 +242,7 @@ async def _move(actor: Actor, item: Item, delta: int, *, reason: str, reference:
     await StockMovements.insert(
         StockMovements(
             id=ids.new("mov"),
+            team_id=item.team_id,
             item_id=item.id,
             delta=delta,
             quantity_after=item.quantity,

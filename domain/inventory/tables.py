@@ -32,9 +32,13 @@ class Inventory(Table, tablename="inventory"):
 
 
 class StockMovements(Table, tablename="stock_movements"):
-    """Append only; the sum of an item's deltas is its quantity, always."""
+    """Append only; the sum of an item's deltas is its quantity, always.
+
+    (team_id, item_id) is one key (migrations/): a movement cannot be another team's than its item.
+    """
 
     id = Text(primary_key=True)
+    team_id = ForeignKey(references=Teams, null=False, on_delete=OnDelete.restrict)
     item_id = ForeignKey(references=Inventory, null=False, on_delete=OnDelete.restrict)
     delta = BigInt(null=False, default=0)
     quantity_after = BigInt(null=False, default=0)

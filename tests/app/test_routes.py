@@ -75,6 +75,9 @@ GET    /api/auth/passkeys
 PATCH  /api/auth/passkeys/{passkey_id}
 DELETE /api/auth/passkeys/{passkey_id}
 GET    /api/audit-logs
+GET    /api/audit-logs/checkpoints
+GET    /api/audit-logs/checkpoints/consistency
+GET    /api/audit-logs/{row_id}/proof
 GET    /api/health
 GET    /api/health/live
 GET    /api/health/ready

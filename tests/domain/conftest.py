@@ -42,11 +42,25 @@ class Scratch:
 @pytest.fixture
 async def scratch(outside: asyncpg.Connection) -> AsyncIterator[Scratch]:
     table = Scratch(outside)
-    await outside.execute(f"CREATE TABLE {table.name} (id bigserial PRIMARY KEY, word text NOT NULL)")
+    await outside.execute(
+        f"""CREATE TABLE {table.name} (id bigserial PRIMARY KEY, word text NOT NULL);
+            GRANT ALL ON {table.name}, {table.name}_id_seq TO {db.ROLE}"""
+    )
     try:
         yield table
     finally:
         await outside.execute(f"DROP TABLE {table.name}")
+
+
+@pytest.fixture
+def sealed_by_hand(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The server's own worker seals nothing meanwhile, until this is undone."""
+
+    async def nobody() -> list[str]:
+        return []
+
+    monkeypatch.setattr("domain.audit_logs.seals._unsealed", nobody)
+    return monkeypatch
 
 
 @pytest.fixture

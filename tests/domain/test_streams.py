@@ -171,7 +171,7 @@ async def test_without_that_order_two_writers_do_wait_in_a_circle() -> None:
     both_hold_one = asyncio.Barrier(2)
 
     async def writer(first: str, second: str) -> None:
-        async with db.transaction() as unit:
+        async with db.maintenance() as unit:  # only a superuser may set that
             await unit.connection.execute("SET LOCAL deadlock_timeout = '20ms'")
             await streams.append(unit.connection, [draft(first)])
             await both_hold_one.wait()

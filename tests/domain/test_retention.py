@@ -1,0 +1,131 @@
+"""Retention: months that have had their time go, what is under a hold stays, and the tree stays whole."""
+
+from datetime import datetime, timedelta
+
+import asyncpg
+import pytest
+
+from domain import db, partitions
+from domain.actor import Actor
+from domain.audit_logs import merkle, proofs, retention, seals
+from domain.clock import now
+from domain.errors import Invalid, NotFound
+from tests.domain.trails import length, lengthen, seal_in_steps, trail, verified
+
+pytestmark = pytest.mark.usefixtures("url", "sealed_by_hand")
+
+
+@pytest.fixture
+async def old(monkeypatch: pytest.MonkeyPatch, outside: asyncpg.Connection) -> datetime:
+    """A time so long ago that rows of then may go, with a partition for it; each test has its own month."""
+    global _months
+    _months += 1
+    at = (now() - timedelta(days=500 + 31 * _months)).replace(day=10)
+    begin = at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    end = (begin + timedelta(days=32)).replace(day=1)
+    await outside.execute(
+        f"""CREATE TABLE audit_logs_{begin:%Y%m%d} PARTITION OF audit_logs
+            FOR VALUES FROM ('{begin.isoformat()}') TO ('{end.isoformat()}')"""
+    )
+    monkeypatch.setattr("domain.record.now", lambda: at)
+    return at
+
+
+_months = 0
+
+
+async def recent(monkeypatch: pytest.MonkeyPatch, owner: Actor, team_id: str, rows: int) -> None:
+    monkeypatch.setattr("domain.record.now", now)
+    await lengthen(owner, team_id, rows)
+
+
+async def partition_names() -> set[str]:
+    return {month.name for month in await partitions.ended("audit_logs", before=now())}
+
+
+async def test_a_month_that_has_had_its_time_goes_and_what_is_left_can_be_proved(
+    old: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, team_id = await trail(20)
+    await seal_in_steps(owner, team_id, 300)
+    await recent(monkeypatch, owner, team_id, 10)
+    assert await length(team_id) == 330
+    await retention.expire()
+    assert await length(team_id) == 10
+    assert f"audit_logs_{old:%Y%m}01" not in await partition_names()
+    await seals.seal(team_id)
+    found = await verified(team_id)
+    assert found.bad is None
+    assert (found.rows, found.sealed) == (10, 330)
+    row_id = await db.fetchval("SELECT id FROM audit_logs WHERE team_id = $1 AND seq = 325", team_id)
+    proof = await proofs.inclusion(owner, team_id, row_id, size=None)
+    merkle.check_inclusion(merkle.leaf_hash(proof.leaf.encode()), 324, 330, proof.path, proof.checkpoint.root)
+    shown = await proofs.consistency(owner, team_id, earlier=20, later=None)
+    merkle.check_consistency(20, 330, shown.earlier.root, shown.later.root, shown.path)
+
+
+async def test_rows_are_not_let_go_before_they_are_sealed(
+    old: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, team_id = await trail(20)
+    await recent(monkeypatch, owner, team_id, 1)
+    await retention.expire()
+    found = await verified(team_id)
+    assert found.bad is None
+    assert (found.rows, found.sealed) == (1, 21)
+
+
+async def test_what_is_under_a_hold_stays_and_others_of_that_month_go(
+    old: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, team_id = await trail(20)
+    _, other_id = await trail(20)
+    monkeypatch.setattr("domain.record.now", now)
+    await retention.hold(Actor(), team_id)
+    await retention.expire()
+    assert await length(team_id) == 21  # the hold itself is a row
+    assert await length(other_id) == 0
+    assert f"audit_logs_{old:%Y%m}01" in await partition_names()
+    for one in (team_id, other_id):
+        await seals.seal(one)
+        assert (await verified(one)).bad is None
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await db.execute("DELETE FROM audit_logs WHERE team_id = $1", team_id)
+    await retention.release(Actor(), team_id)
+    await retention.expire()
+    assert await length(team_id) == 2
+
+
+async def test_a_team_that_keeps_its_rows_longer_keeps_them(
+    old: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, team_id = await trail(20)
+    monkeypatch.setattr("domain.record.now", now)
+    await retention.keep(Actor(), team_id, 5_000)
+    await retention.expire()
+    assert await length(team_id) == 21
+    await retention.keep(Actor(), team_id, 30)
+    await retention.expire()
+    assert await length(team_id) == 2
+
+
+async def test_rows_that_went_without_a_checkpoint_that_says_so_are_missed(
+    old: datetime, outside: asyncpg.Connection
+) -> None:
+    owner, team_id = await trail(20)
+    await seal_in_steps(owner, team_id)
+    await outside.execute(f"DROP TABLE audit_logs_{old:%Y%m}01")
+    bad = (await verified(team_id)).bad
+    assert bad is not None
+    assert bad.seq == 1
+
+
+async def test_only_so_many_days_can_be_chosen() -> None:
+    _, team_id = await trail(2)
+    for days in (0, 29, 36_501):
+        with pytest.raises(Invalid):
+            await retention.keep(Actor(), team_id, days)
+    with pytest.raises(NotFound):
+        await retention.keep(Actor(), "team_00000000000000000000000000", 100)
+    assert (await retention.of(team_id)).keep_days == retention.KEEP_DAYS
+    assert await length(team_id) == 2
