@@ -26,6 +26,10 @@ SCOPES = {
     "DELETE /teams/{team}/members/{user}": {"members:manage"}
     | {s for s, r in LEAST.items() if r == "member"}
     | READS,
+    "GET /teams/{team}/roles": {"team:read"},
+    "POST /teams/{team}/roles": {"roles:manage", "team:read"},
+    "PUT /teams/{team}/roles/{role}": {"roles:manage", "search:read", "team:read"},
+    "DELETE /teams/{team}/roles/{role}": {"roles:manage", "team:read"},
     "GET /inventory?teamId={team}": {"inventory:read"},
     "POST /inventory": {"inventory:write"},
     "GET /inventory/{item}": {"inventory:read"},
@@ -83,6 +87,7 @@ async def test_every_route_that_keys_may_use_is_in_the_table() -> None:
         .replace("{team}", "{team_id}")
         .replace("{item}", "{item_id}")
         .replace("{user}", "{user_id}")
+        .replace("{role}", "{name}")
         for name in SCOPES
     }
     assert set(by_key) == tabled | BESIDES

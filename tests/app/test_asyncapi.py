@@ -102,6 +102,7 @@ IN_THE_TRAIL_ONLY = {
     "auth.api_key_refused",
     "auth.oauth_refused",
     "teams.deleted",
+    "teams.refusal_explained",
     "users.deleted",
     "users.disabled",
     "users.enabled",
