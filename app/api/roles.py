@@ -31,26 +31,26 @@ class RolesController(Controller):
         role = await roles.define(caller, team_id, data)
         return one(role, version=role.version, at=f"/api/teams/{team_id}/roles/{role.name}")
 
-    @put("/{name:str}")
+    @put("/{role:str}")
     async def redefine(
         self,
         team_id: FromPath[str],
-        name: FromPath[str],
+        role: FromPath[str],
         data: JSONBody[RoleBody],
         caller: NamedDependency[Actor],
         if_version: NamedDependency[int | None],
     ) -> Response[One[TeamRole]]:
         """Give a role other permissions; everyone who has it feels it at once."""
-        role = await roles.redefine(caller, team_id, name, data, if_version=if_version)
-        return one(role, version=role.version)
+        changed = await roles.redefine(caller, team_id, role, data, if_version=if_version)
+        return one(changed, version=changed.version)
 
-    @delete("/{name:str}")
+    @delete("/{role:str}")
     async def remove(
         self,
         team_id: FromPath[str],
-        name: FromPath[str],
+        role: FromPath[str],
         caller: NamedDependency[Actor],
         if_version: NamedDependency[int | None],
     ) -> None:
         """Remove a role that nobody has; 409 `role_in_use` while somebody does."""
-        await roles.remove(caller, team_id, name, if_version=if_version)
+        await roles.remove(caller, team_id, role, if_version=if_version)

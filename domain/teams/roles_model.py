@@ -12,11 +12,7 @@ from domain.teams.policy import LEAST, RoleName
 
 Permissions = Annotated[
     list[Annotated[str, Meta(max_length=60)]],
-    Meta(
-        max_length=len(LEAST),
-        description="what members with it may do; `team:read` is always among it",
-        examples=[["inventory:read", "inventory:write"]],
-    ),
+    Meta(max_length=len(LEAST), description="what members with it may do; `team:read` is always among it"),
 ]
 
 
@@ -24,7 +20,7 @@ class TeamRole(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """A role that members of the team may have. Built-in ones have no version: they do not change."""
 
     name: str
-    permissions: list[str]
+    permissions: Annotated[list[str], Meta(description="what members with it may do")]
     built_in: Annotated[bool, Meta(description="the same in every team")] = False
     version: int | None = None
     created_at: datetime | None = None

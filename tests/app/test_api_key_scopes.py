@@ -87,7 +87,6 @@ async def test_every_route_that_keys_may_use_is_in_the_table() -> None:
         .replace("{team}", "{team_id}")
         .replace("{item}", "{item_id}")
         .replace("{user}", "{user_id}")
-        .replace("{role}", "{name}")
         for name in SCOPES
     }
     assert set(by_key) == tabled | BESIDES

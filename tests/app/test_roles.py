@@ -10,22 +10,11 @@ from domain import db
 from domain.teams import roles
 from domain.teams.policy import BUILT_IN, LEAST
 from tests.app.company import ROLES, Company, company, problem
-from tests.factories import Api, Person, item
+from tests.app.making_roles import define, give
+from tests.factories import Api, item
 from tests.keys import new_key
 
 READS = ["inventory:read", "team:read"]
-
-
-async def define(who: Person, team: str, name: str, *permissions: str) -> dict[str, Any]:
-    """A role of the team's own, once it is made."""
-    answer = await who.post(f"/teams/{team}/roles", {"name": name, "permissions": list(permissions)})
-    assert answer.status_code == 201, answer.text
-    role: dict[str, Any] = answer.json()["data"]
-    return role
-
-
-async def give(by: Person, team: str, who: Person, role: str) -> int:
-    return (await by.put(f"/teams/{team}/members/{who.id}", {"role": role})).status_code
 
 
 async def test_every_team_has_four_roles_and_those_of_its_own_after_them(api: Api) -> None:

@@ -29,8 +29,8 @@ PUT    /api/teams/{team_id}/members/{user_id}
 DELETE /api/teams/{team_id}/members/{user_id}
 GET    /api/teams/{team_id}/roles
 POST   /api/teams/{team_id}/roles
-PUT    /api/teams/{team_id}/roles/{name}
-DELETE /api/teams/{team_id}/roles/{name}
+PUT    /api/teams/{team_id}/roles/{role}
+DELETE /api/teams/{team_id}/roles/{role}
 GET    /api/inventory
 POST   /api/inventory
 GET    /api/inventory/{item_id}

@@ -1,4 +1,4 @@
-"""Between processes: whose rights may have changed is said on the bus, and what was remembered ends with it."""
+"""Between processes: whose rights may have changed is said on the bus, and what was remembered ends there."""
 
 import asyncio
 

@@ -1,9 +1,16 @@
-"""Rights are taken away: removal, demotion and logout reach the sockets of a person on two apps."""
+"""Rights are taken away: removal, demotion, a role that may less and logout reach a person on two apps.
 
+Their sockets, which are told; and their requests, which are refused from some moment on.
+"""
+
+import asyncio
+import secrets
 import statistics
 import time
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
+
+import httpx
 
 from tests.faults.field import Field, until
 from tests.faults.follower import Follower
@@ -12,12 +19,29 @@ from tests.faults.scenario import Outcome, Play, Scale
 from tests.faults.trade import Account, Shop
 
 FELT_WITHIN_S: Final = 30.0
+REQUEST_EVERY_S: Final = 0.03
+READS: Final = {"inventory": "/api/inventory?teamId={}&limit=1", "audit": "/api/audit-logs?teamId={}&limit=1"}
+
+
+class Revocation(NamedTuple):
+    """The role that the person has (made for them, if `auditor`), the channel that goes, what takes it."""
+
+    role: str
+    kind: str
+    take: Callable[[Shop, Account, str], Awaitable[int]]
+
+
+class Felt(NamedTuple):
+    """After the answer to whoever took it away: each socket was told, each app refused, so many seconds."""
+
+    sockets_s: list[float]
+    requests_s: list[float]
 
 
 async def run(field: Field, scale: Scale) -> Outcome:
     """Each time one right of one person goes, who has a socket on each app, while shops trade."""
     rounds = scale.of(25, 2)
-    felt_s: list[float] = []
+    felt: list[Felt] = []
     broken: list[str] = []
     async with Play(field) as play:
         await play.open(2, watchers=2)
@@ -25,50 +49,60 @@ async def run(field: Field, scale: Scale) -> Outcome:
         play.more_channels.append(f"audit:{shop.team_id}")
         async with play.trading(writers=4, pause_s=0.05):
             for number in range(rounds):
-                for name, revoke in REVOCATIONS.items():
-                    late = await _take_away(play, shop, f"{name} {number}", revoke)
-                    if not late:
+                for name, revocation in REVOCATIONS.items():
+                    one = await _take_away(play, shop, f"{name} {number}", revocation)
+                    if one is None:
                         broken.append(f"{name} {number} was not felt")
-                    felt_s += late
+                    else:
+                        felt.append(one)
                     await play.changes(3)
         verdict = await play.finish()
-    felt_ms = sorted(1000 * seconds for seconds in felt_s)
-    p99 = felt_ms[max(0, round(len(felt_ms) * 0.99) - 1)]
-    notes = [f"commit to close p50 {statistics.median(felt_ms):.0f} ms, p99 {p99:.0f} ms (bar 250 ms)"]
-    faults = f"{rounds} each of {', '.join(REVOCATIONS)}; sockets on {len(field.apps)} apps"
+    notes = [
+        _said("commit to close", [s for one in felt for s in one.sockets_s]),
+        _said("commit to the last request answered", [s for one in felt for s in one.requests_s]),
+    ]
+    faults = f"{rounds} each of {', '.join(REVOCATIONS)}; sockets and requests on {len(field.apps)} apps"
     return Outcome("revocations", faults, verdict, notes, [*broken, *play.trade.unlike(200, 409)])
 
 
-# Role that the person has, the channel that goes, and what takes it away.
-Revocation = tuple[str, str, Callable[[Shop, Account], Awaitable[int]]]
+def _said(what: str, seconds: Sequence[float]) -> str:
+    ms = sorted(1000 * each for each in seconds) or [float("nan")]
+    p99 = ms[max(0, round(len(ms) * 0.99) - 1)]
+    return f"{what} p50 {statistics.median(ms):.0f} ms, p99 {p99:.0f} ms (bar 250 ms)"
 
 
-async def _removal(shop: Shop, who: Account) -> int:
+async def _removal(shop: Shop, who: Account, role: str) -> int:
     path = f"/teams/{shop.team_id}/members/{who.person.id}"
     return (await shop.owner.person.delete(path)).status_code
 
 
-async def _demotion(shop: Shop, who: Account) -> int:
+async def _demotion(shop: Shop, who: Account, role: str) -> int:
     path = f"/teams/{shop.team_id}/members/{who.person.id}"
     return (await shop.owner.person.put(path, {"role": "viewer"})).status_code
 
 
-async def _logout(shop: Shop, who: Account) -> int:
+async def _redefinition(shop: Shop, who: Account, role: str) -> int:
+    path = f"/teams/{shop.team_id}/roles/{role}"
+    return (await shop.owner.person.put(path, {"permissions": ["inventory:read"]})).status_code
+
+
+async def _logout(shop: Shop, who: Account, role: str) -> int:
     return (await who.person.post("/auth/logout")).status_code
 
 
 REVOCATIONS: Final[dict[str, Revocation]] = {
-    "removal": ("member", "inventory", _removal),
-    "demotion": ("admin", "audit", _demotion),
-    "logout": ("member", "inventory", _logout),
+    "removal": Revocation("member", "inventory", _removal),
+    "demotion": Revocation("admin", "audit", _demotion),
+    "redefinition": Revocation("auditor", "audit", _redefinition),
+    "logout": Revocation("member", "inventory", _logout),
 }
 
 
-async def _take_away(play: Play, shop: Shop, name: str, revocation: Revocation) -> list[float]:
-    """How long after the commit's answer each socket was told; nothing where one was not."""
-    role, kind, revoke = revocation
-    channel = f"{kind}:{shop.team_id}"
+async def _take_away(play: Play, shop: Shop, name: str, revocation: Revocation) -> Felt | None:
+    """How long after the commit's answer it was felt; None where it was not."""
+    channel = f"{revocation.kind}:{shop.team_id}"
     who = await Account.new(play.field, "Bob")
+    role = await _role(shop, revocation.role)
     given = {"userId": who.person.id, "role": role}
     added = await shop.owner.person.post(f"/teams/{shop.team_id}/members", given)
     assert added.status_code == 201, added.text
@@ -76,15 +110,49 @@ async def _take_away(play: Play, shop: Shop, name: str, revocation: Revocation) 
         await play.followers.add(who.follower(f"{name} on app {number}", url=app.url), channel)
         for number, app in enumerate(play.field.apps)
     ]
-    status = await revoke(shop, who)
+    path, headers = (
+        READS[revocation.kind].format(shop.team_id),
+        {"Authorization": f"Bearer {who.person.token}"},
+    )
+    asking = [asyncio.create_task(_last_answer(app.url + path, headers)) for app in play.field.apps]
+    status = await revocation.take(shop, who, role)
     answered = time.monotonic()
     assert status in (200, 204), f"{name}: {status}"
     felt = await until(lambda: all(_left_at(each, channel) is not None for each in sockets), FELT_WITHIN_S)
     for follower in sockets:
         follower.note(Revoked(channel, time.monotonic()))
-    if not felt:
-        return []
-    return [max(0.0, (_left_at(each, channel) or 0.0) - answered) for each in sockets]
+    last = await asyncio.gather(*asking)
+    if not felt or None in last:
+        return None
+    return Felt(
+        [max(0.0, (_left_at(each, channel) or 0.0) - answered) for each in sockets],
+        [max(0.0, (each or 0.0) - answered) for each in last],
+    )
+
+
+async def _role(shop: Shop, role: str) -> str:
+    """A role of this kind; one of the team's own is made for the occasion."""
+    if role != "auditor":
+        return role
+    name = f"auditor-{secrets.token_hex(4)}"
+    new = {"name": name, "permissions": ["audit:read", "inventory:read"]}
+    made = await shop.owner.person.post(f"/teams/{shop.team_id}/roles", new)
+    assert made.status_code == 201, made.text
+    return name
+
+
+async def _last_answer(url: str, headers: dict[str, str]) -> float | None:
+    """Ask again and again until it is refused: when the last answer came. None if it never is."""
+    last = began = time.monotonic()
+    async with httpx.AsyncClient(headers=headers, timeout=FELT_WITHIN_S) as client:
+        while time.monotonic() - began < FELT_WITHIN_S:
+            answer = await client.get(url)
+            if answer.status_code in (401, 403, 404):
+                return last
+            assert answer.status_code == 200, answer.text
+            last = time.monotonic()
+            await asyncio.sleep(REQUEST_EVERY_S)
+    return None
 
 
 def _left_at(follower: Follower, channel: str) -> float | None:
