@@ -30,6 +30,7 @@ from channels.watchman import Watchman
 from domain import db, streams
 from domain.audit_logs import service as audit_logs
 from domain.auth import ceremony, passwords
+from domain.teams import policy
 
 log = logging.getLogger("maycole.lifespan")
 
@@ -111,7 +112,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     app.state.live = process.live
     pwned = Pwned(config.breaches_base or BASE) if config.breaches_asked else None
     passwords.ask_also(pwned.knows if pwned else None)
-    heard = [process.relay.announce, positions.collect]
+    heard = [policy.memory.listen, process.relay.announce, positions.collect]
     streams.listeners.extend(heard)
     async with copying(config) if config.runs_jobs else nullcontext():
         try:

@@ -25,6 +25,7 @@ from app.api.mails import EmailController, MailsController
 from app.api.mfa import MfaController
 from app.api.oauth import OauthController
 from app.api.passkeys import PasskeysController
+from app.api.roles import RolesController
 from app.api.system import SystemController
 from app.api.teams import TeamsController
 from app.api.users import UsersController
@@ -70,6 +71,7 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
             PasskeysController,
             UsersController,
             TeamsController,
+            RolesController,
             InventoryController,
             AuditLogsController,
             CheckpointsController,

@@ -9,15 +9,16 @@ redis-py's own PubSub reconnects in silence, and its listen() may end up subscri
 here is a bare connection that is thrown away at the first error, and asked for signs of life.
 
 On Redis: `maycole:<channel>` carries `<epoch> <offset>\\n<push>`, or a bare push of what is no entry;
-`maycole:tops` carries heads as JSON; `maycole:node:<node>` what is meant for one process.
+`maycole:tops` carries heads as JSON, `maycole:rights` the ids of users whose rights may have changed;
+`maycole:node:<node>` what is meant for one process.
 """
 
 import asyncio
 import logging
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -30,10 +31,13 @@ from channels import json_format
 from channels.tasks import until_any
 from domain.streams import Entry, Head
 
+T = TypeVar("T")
+
 log = logging.getLogger("maycole.bus")
 
 PREFIX: Final = b"maycole:"
 TOPS: Final = b"maycole:tops"
+RIGHTS: Final = b"maycole:rights"
 CONNECT_WITHIN_S: Final = 2.0
 CONFIRMED_WITHIN_S: Final = 2.5
 SIGN_OF_LIFE_EVERY_S: Final = 0.2
@@ -47,12 +51,15 @@ GONE = (RedisError, OSError, TimeoutError)
 
 
 class Listener(msgspec.Struct):
-    """Who hears the bus: every publication, other push and announced head, the link going down and up."""
+    """Who hears the bus: every publication, other push and announced head, the link going down and up, and
+    whose rights may have changed.
+    """
 
     on_publication: Callable[[str, str, int, bytes], None]
     on_push: Callable[[str, bytes], None]
     on_head: Callable[[Head], None]
     on_link: Callable[[bool], None]
+    on_rights: Callable[[str], None] = lambda user_id: None
 
 
 class Bus:
@@ -133,6 +140,10 @@ class Bus:
         heard: int = await self.redis.publish(PREFIX + channel.encode(), body)
         return heard
 
+    def announce_rights(self, user_ids: Iterable[str]) -> None:
+        """Say whose rights may have changed; who does not hear it remembers them for a moment longer."""
+        self._post(RIGHTS, msgspec.json.encode(list(user_ids)))
+
     def announce_heads(self, heads: Sequence[Head]) -> None:
         """Say where these channels stand; whoever is behind looks into the log."""
         self._post(TOPS, msgspec.json.encode(heads))
@@ -198,7 +209,7 @@ class Bus:
         await until_any(self._read(connection), self._watch(connection))
 
     async def _read(self, connection: AbstractConnection) -> None:
-        missing = {TOPS, *self._wanted}
+        missing = {TOPS, RIGHTS, *self._wanted}
         # What was asked for in the turn before this one is under way already.
         self._ask_for([name for name in missing if name not in self._confirmed])
         while True:
@@ -227,8 +238,11 @@ class Bus:
     def _heard(self, message: Any, missing: set[bytes]) -> None:
         kind, name = message[0], message[1]
         if kind == b"message" and name == TOPS:
-            for head in _heads(message[2]):
+            for head in _decoded(message[2], list[Head]):
                 self._listener.on_head(head)
+        elif kind == b"message" and name == RIGHTS:
+            for user_id in _decoded(message[2], list[str]):
+                self._listener.on_rights(user_id)
         elif kind == b"message" and message[2].startswith(b"{"):
             self._listener.on_push(name[len(PREFIX) :].decode(), message[2])
         elif kind == b"message":
@@ -302,9 +316,9 @@ async def _send(connection: AbstractConnection, *command: bytes) -> None:
         raise ConnectionError("the link was closed while sending") from closed
 
 
-def _heads(body: bytes) -> list[Head]:
+def _decoded(body: bytes, kind: type[list[T]]) -> list[T]:
     try:
-        return msgspec.json.decode(body, type=list[Head])
+        return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         # Not one of ours, or from a version to come: it says nothing to us, and the log says everything.
         log.warning("cannot read what is announced: %r", body[:100])

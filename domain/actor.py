@@ -38,7 +38,7 @@ class Limits(msgspec.Struct, frozen=True):
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
     """`user_id` is None for the system itself and for somebody who has not signed in.
 
-    `limits` is there if and only if `key_id` is.
+    `limits` is there if and only if `key_id` is; `explain` only for staff, who asked why they are refused.
     """
 
     user_id: str | None = None
@@ -47,6 +47,7 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits | None = None
     personal_team_id: str | None = None
     is_staff: bool = False
+    explain: bool = False
     ip: str | None = None
     user_agent: str | None = None
     request_id: str | None = None

@@ -27,6 +27,7 @@ PATH_PARAMETERS: Final = {
     "provider": "`google`, `github`, or the name of an OpenID issuer that is configured",
     "passkey_id": "the passkey's id",
     "session_id": "the session's id",
+    "role": "the name of a role of the team's own",
     "row_id": "the audit row's id",
     "team_id": "the team's id",
     "user_id": "the user's id; `me` is yourself",

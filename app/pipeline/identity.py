@@ -6,6 +6,7 @@ API keys pass only where a route says BY_KEY: what is about the account itself n
 
 from typing import Any, Final
 
+import msgspec
 from litestar import Request
 
 from app.pipeline.request_id import request_id
@@ -51,7 +52,10 @@ async def _caller(request: Request[Any, Any, Any]) -> Actor:
     identity = await credentials.identify(_claims(request, nobody.ip), nobody)
     if identity.limits is not None and not request.route_handler.opt.get("by_key"):
         raise Forbidden("Sign in for this: an API key may not do it.", code="session_required")
-    return identity.acting(nobody)
+    caller = identity.acting(nobody)
+    if caller.is_staff and request.query_params.get("explain") == "true":
+        caller = msgspec.structs.replace(caller, explain=True)
+    return caller
 
 
 def _claims(request: Request[Any, Any, Any], ip: str | None) -> Claims:

@@ -35,14 +35,15 @@ async def page(
 async def add(actor: Actor, team_id: str, new: NewMember) -> Member:
     """Put a user into the team.
 
-    Raises Conflict `already_a_member`, `too_many_members`, `too_many_teams`; NotFound for an unknown user.
+    Raises Conflict `already_a_member`, `too_many_members`, `too_many_teams`; NotFound for an unknown user;
+    Invalid `unknown_role`.
     """
     if (new.user_id is None) == (new.email is None):
         raise Invalid("Name the user by `userId` or by `email`, one of the two.", code="user_id_or_email")
     async with db.transaction():
         await membership.lock(team_id)
         own = await policy.require(actor, team_id, "members:manage")
-        policy.require_rank(actor, own, new.role)
+        await policy.require_roles(actor, team_id, own, new.role)
         user = await users.find(user_id=new.user_id, email=new.email)
         if await TeamMembers.count().where(TeamMembers.team_id == team_id) >= MEMBERS_MAX:
             raise Conflict(f"A team has at most {MEMBERS_MAX} members.", code="too_many_members")
@@ -52,12 +53,14 @@ async def add(actor: Actor, team_id: str, new: NewMember) -> Member:
 
 
 async def change_role(actor: Actor, team_id: str, user_id: str, change: RoleChange) -> Member:
-    """Raises Conflict `last_owner` where the team would be left without one, `personal_team`."""
+    """Raises Conflict `last_owner` where the team would be left without one, `personal_team`; Invalid
+    `unknown_role`.
+    """
     async with db.transaction():
         await membership.lock(team_id)
         own = await policy.require(actor, team_id, "members:manage")
         before = await membership.one(team_id, user_id)
-        policy.require_rank(actor, own, before.role, change.role)
+        await policy.require_roles(actor, team_id, own, before.role, change.role)
         if before.role == change.role:
             return before
         if before.role == "owner":
@@ -78,7 +81,7 @@ async def remove(actor: Actor, team_id: str, user_id: str) -> None:
         leaving = user_id == actor.user and actor.limits is None
         own = await policy.require(actor, team_id, "team:read" if leaving else "members:manage")
         member = await membership.one(team_id, user_id)
-        policy.require_rank(actor, own, member.role)
+        await policy.require_roles(actor, team_id, own, member.role)
         if member.role == "owner":
             await membership.step_down(actor, team_id, user_id)
         await membership.leave(actor, member)

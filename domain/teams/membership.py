@@ -12,7 +12,6 @@ from domain.actor import Actor
 from domain.clock import now
 from domain.errors import Conflict, NotFound
 from domain.record import record
-from domain.teams import policy
 from domain.teams.model import Member, MemberRemoved, Team, TeamChanged
 from domain.teams.tables import TeamMembers, Teams
 from domain.users import service as users
@@ -33,7 +32,7 @@ async def hold_teams_of(user_id: str) -> None:
     await db.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"teams of {user_id}")
 
 
-async def join(team_id: str, user: PublicUser, role: policy.Role) -> Member:
+async def join(team_id: str, user: PublicUser, role: str) -> Member:
     await hold_teams_of(user.id)
     if not await users.is_open(user.id):
         raise NotFound.of("user")
@@ -81,6 +80,14 @@ async def one(team_id: str, user_id: str) -> Member:
     if row is None:
         raise NotFound.of("member")
     return db.as_struct(Member, row)
+
+
+async def holders(team_id: str, role: str) -> tuple[str, ...]:
+    """The ids of the users who have this role in the team."""
+    rows = await db.fetch(
+        "SELECT user_id FROM team_members WHERE team_id = $1 AND role = $2 ORDER BY user_id", team_id, role
+    )
+    return tuple(row["user_id"] for row in rows)
 
 
 async def step_down(actor: Actor, team_id: str, user_id: str) -> None:

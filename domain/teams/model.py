@@ -9,7 +9,7 @@ from msgspec import Meta
 from domain import channels
 from domain.events import Change, Event, Resource, difference
 from domain.ids import Id
-from domain.teams.policy import Role
+from domain.teams.policy import RoleName
 from domain.users.model import Email
 
 TeamName = Annotated[
@@ -45,7 +45,7 @@ class Member(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     team_id: str
     user_id: str
     name: str
-    role: Role
+    role: RoleName
     joined_at: Annotated[datetime, Meta(description="since when they are in the team")]
 
 
@@ -61,13 +61,13 @@ class NewMember(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbi
 
     user_id: Id | None = None
     email: Email | None = None
-    role: Role = "member"
+    role: RoleName = "member"
 
 
 class RoleChange(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
     """What a member is to be from now on."""
 
-    role: Role
+    role: RoleName
 
 
 class TeamNews(msgspec.Struct, frozen=True, rename="camel"):
@@ -186,7 +186,7 @@ class RoleChanged(_MemberEvent, frozen=True, kw_only=True):
 
     type = "teams.role_changed"
 
-    before: Role
+    before: str
 
     def changes(self) -> dict[str, Change]:
         return {"role": Change(self.before, self.member.role)}

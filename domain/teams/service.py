@@ -1,4 +1,4 @@
-"""Teams: tenants. Who is in them: members.py.
+"""Teams: tenants. Who is in them: members.py; what members may do: policy.py, roles.py.
 
 Owns    teams, team_members
 Says    teams.created, teams.changed, teams.deleted, teams.member_added, teams.member_removed,

@@ -1,7 +1,7 @@
 """Rows of the teams slice."""
 
-from piccolo.columns import JSONB, BigInt, Boolean, ForeignKey, OnDelete, Text, Timestamptz
-from piccolo.constraints import Check, Unique
+from piccolo.columns import JSONB, Array, BigInt, Boolean, ForeignKey, OnDelete, Text, Timestamptz
+from piccolo.constraints import Unique
 from piccolo.table import Table
 
 from domain.users.tables import Users
@@ -28,4 +28,17 @@ class TeamMembers(Table, tablename="team_members"):
     joined_at = Timestamptz(null=False, default=None)
 
     team_members_once = Unique([team_id, user_id])
-    team_members_known_role = Check("role IN ('owner', 'admin', 'member', 'viewer')")
+
+
+class TeamRoles(Table, tablename="team_roles"):
+    """A team's own roles. A generated column of team_members refers to them: migration T21:31."""
+
+    id = Text(primary_key=True)
+    team_id = ForeignKey(references=Teams, null=False, on_delete=OnDelete.restrict)
+    name = Text(null=False)
+    permissions = Array(base_column=Text(), null=False, default=list)
+    version = BigInt(null=False, default=1)
+    created_at = Timestamptz(null=False, default=None)
+    updated_at = Timestamptz(null=False, default=None)
+
+    team_roles_once = Unique([team_id, name])

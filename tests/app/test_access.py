@@ -4,6 +4,7 @@ One table. A caller who is below the route's least role is told 403 and nothing 
 404, in the very words used for something that does not exist; nobody is told 401.
 """
 
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,10 @@ ROUTES = [
     Route("POST", "/teams/{team}/members", "admin", 201, {"userId": "{new}", "role": "viewer"}),
     Route("PUT", "/teams/{team}/members/{user}", "admin", 200, {"role": "viewer"}),
     Route("DELETE", "/teams/{team}/members/{user}", "admin", 204),
+    Route("GET", "/teams/{team}/roles", "viewer"),
+    Route("POST", "/teams/{team}/roles", "owner", 201, {"name": "{role}", "permissions": []}),
+    Route("PUT", "/teams/{team}/roles/{role}", "owner", 200, {"permissions": ["search:read"]}),
+    Route("DELETE", "/teams/{team}/roles/{role}", "owner", 204),
     Route("GET", "/inventory?teamId={team}", "viewer"),
     Route("POST", "/inventory", "member", 201, {"name": "Tea", "quantity": 1, "teamId": "{team}"}),
     Route("GET", "/inventory/{item}", "viewer"),
@@ -53,6 +58,11 @@ async def things(team: Company, route: Route) -> dict[str, str]:
         ids["item"] = (await item(team["owner"], team.team))["id"]
     if "{user}" in route.path or "{new}" in str(route.body):
         await team["owner"].delete(f"{members}/{joiner}")
+    if "{role}" in f"{route.path} {route.body}":
+        ids["role"] = f"role-{secrets.token_hex(6)}"
+    if "{role}" in route.path:
+        made = {"name": ids["role"], "permissions": []}
+        assert (await team["owner"].post(f"/teams/{team.team}/roles", made)).status_code == 201
     if "{user}" in route.path:
         await team["owner"].post(members, {"userId": joiner, "role": "member"})
     return ids

@@ -26,6 +26,10 @@ SCOPES = {
     "DELETE /teams/{team}/members/{user}": {"members:manage"}
     | {s for s, r in LEAST.items() if r == "member"}
     | READS,
+    "GET /teams/{team}/roles": {"team:read"},
+    "POST /teams/{team}/roles": {"roles:manage", "team:read"},
+    "PUT /teams/{team}/roles/{role}": {"roles:manage", "search:read", "team:read"},
+    "DELETE /teams/{team}/roles/{role}": {"roles:manage", "team:read"},
     "GET /inventory?teamId={team}": {"inventory:read"},
     "POST /inventory": {"inventory:write"},
     "GET /inventory/{item}": {"inventory:read"},

@@ -27,6 +27,10 @@ POST   /api/teams/{team_id}/members
 GET    /api/teams/{team_id}/members
 PUT    /api/teams/{team_id}/members/{user_id}
 DELETE /api/teams/{team_id}/members/{user_id}
+GET    /api/teams/{team_id}/roles
+POST   /api/teams/{team_id}/roles
+PUT    /api/teams/{team_id}/roles/{role}
+DELETE /api/teams/{team_id}/roles/{role}
 GET    /api/inventory
 POST   /api/inventory
 GET    /api/inventory/{item_id}

@@ -98,7 +98,7 @@ async def test_members_come_by_id_or_by_address_and_in_the_order_they_joined(api
         ({"userId": "user_01h455vb4pex5vsknk084sn02q"}, 404, "not_found"),
         ({"email": "nobody-has-this@example.org"}, 404, "not_found"),
         ({"userId": "bob"}, 422, "invalid"),
-        ({"email": "bob@example.org", "role": "king"}, 422, "invalid"),
+        ({"email": "bob@example.org", "role": "king"}, 422, "unknown_role"),
         ({"email": "bob@example.org", "role": "owner", "staff": True}, 422, "invalid"),
     ],
 )

@@ -11,7 +11,7 @@ from typing import Final
 
 import uvloop
 
-from tests.bench import connects, credentials, enumeration, fanout, idle, latency, shards, storm, wall
+from tests.bench import connects, credentials, enumeration, fanout, idle, latency, rights, shards, storm, wall
 from tests.bench.harness import Broken, raise_limits
 
 BENCHMARKS: Final[dict[str, Callable[[], Awaitable[None]]]] = {
@@ -22,6 +22,7 @@ BENCHMARKS: Final[dict[str, Callable[[], Awaitable[None]]]] = {
     "credentials": credentials.measure,
     "enumeration": enumeration.measure,
     "idle": idle.measure,
+    "rights": rights.measure,
     "storm": storm.measure,
     "shards": shards.measure,
     "wall": wall.measure,

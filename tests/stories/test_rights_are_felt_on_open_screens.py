@@ -3,6 +3,7 @@
 import pytest
 
 from domain import channels
+from tests.app.company import problem
 from tests.factories import Api, item
 from tests.listener import Listeners
 
@@ -113,6 +114,32 @@ async def test_a_demoted_admin_loses_the_audit_trail_and_keeps_the_stock(
     await screen.until(lambda: ("unsubscribed", channels.audit(team), 2000) in screen.said)
     await item(ann, team)
     await screen.until(lambda: bool(screen.seen[channels.inventory(team)]))
+
+
+async def test_a_role_that_may_less_is_felt_by_everyone_who_has_it_and_by_nobody_else(
+    api: Api, url: str, listeners: Listeners
+) -> None:
+    ann, bob, cid = await api.person("Ann"), await api.person("Bob"), await api.person("Cid")
+    team = await api.team(ann, admin=bob, viewer=cid)
+    audit, stock = channels.audit(team), channels.inventory(team)
+    role = {"name": "auditor", "permissions": ["audit:read", "inventory:read"]}
+    assert (await ann.post(f"/teams/{team}/roles", role)).status_code == 201
+    auditor, other = await listeners(url, cid.token), await listeners(url, bob.token)
+    await other.follow(audit)
+    await ann.put(f"/teams/{team}/members/{cid.id}", {"role": "auditor"})
+    await auditor.follow(audit)
+    await auditor.follow(stock)
+
+    changed = await ann.put(f"/teams/{team}/roles/auditor", {"permissions": ["inventory:read"]})
+    assert changed.status_code == 200, changed.text
+    await auditor.until(lambda: ("unsubscribed", audit, 2000) in auditor.said)
+    assert "teams.role_redefined" in auditor.types(channels.user(cid.id)), "they are told themselves"
+    problem(await cid.get(f"/audit-logs?teamId={team}"), 403, "forbidden")
+    await item(ann, team)
+    await auditor.until(lambda: bool(auditor.seen[stock]))
+    await other.until(lambda: "teams.role_redefined" in other.types(channels.team(team)))
+    assert not any(said[0] == "unsubscribed" for said in other.said)
+    assert "teams.role_redefined" not in other.types(channels.user(bob.id))
 
 
 async def test_logging_out_closes_the_sockets_of_that_session_and_of_no_other(
