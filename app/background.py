@@ -17,14 +17,26 @@ from app.config import Config
 from app.mail.rendering import render
 from app.worker import Worker
 from channels.announcing import announcing
-from domain import db, mail
+from domain import db, links, mail
 from domain.audit_logs import retention, seals
-from domain.auth import email_change, links, magic_link, recovery, sweeping, verification
+from domain.auth import email_change, magic_link, recovery, sweeping, verification
+from domain.teams import invite_answers, invites
 
 log = logging.getLogger("maycole.background")
 
 # Whoever declares jobs or periodic work: to be imported is what counts.
-DECLARING: Final = (mail, seals, retention, sweeping, email_change, magic_link, recovery, verification)
+DECLARING: Final = (
+    mail,
+    seals,
+    retention,
+    sweeping,
+    email_change,
+    magic_link,
+    recovery,
+    verification,
+    invites,
+    invite_answers,
+)
 
 
 def write_links(config: Config) -> None:

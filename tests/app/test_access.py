@@ -4,6 +4,7 @@ One table. A caller who is below the route's least role is told 403 and nothing 
 404, in the very words used for something that does not exist; nobody is told 401.
 """
 
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from tests.app.company import ABSENT, CALLERS, ROLES, Company, bare, problem
+from tests.app.inviting import invited
 from tests.factories import item
 
 
@@ -31,6 +33,10 @@ ROUTES = [
     Route("POST", "/teams/{team}/members", "admin", 201, {"userId": "{new}", "role": "viewer"}),
     Route("PUT", "/teams/{team}/members/{user}", "admin", 200, {"role": "viewer"}),
     Route("DELETE", "/teams/{team}/members/{user}", "admin", 204),
+    Route("GET", "/teams/{team}/invites", "admin"),
+    Route("POST", "/teams/{team}/invites", "admin", 201, {"email": "{address}", "role": "viewer"}),
+    Route("POST", "/teams/{team}/invites/{inv}/resend", "admin"),
+    Route("DELETE", "/teams/{team}/invites/{inv}", "admin", 204),
     Route("GET", "/inventory?teamId={team}", "viewer"),
     Route("POST", "/inventory", "member", 201, {"name": "Tea", "quantity": 1, "teamId": "{team}"}),
     Route("GET", "/inventory/{item}", "viewer"),
@@ -48,7 +54,10 @@ named = pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.meth
 async def things(team: Company, route: Route) -> dict[str, str]:
     """Fresh things of the team for one call of the route."""
     joiner, members = team["joiner"].id, f"/teams/{team.team}/members"
-    ids = {"team": team.team, "new": joiner, "user": joiner}
+    address = f"invited-{secrets.token_hex(6)}@example.org"
+    ids = {"team": team.team, "new": joiner, "user": joiner, "address": address}
+    if "{inv}" in route.path:
+        ids["inv"] = (await invited(team["owner"], team.team, f"x-{address}"))["id"]
     if "{item}" in route.path:
         ids["item"] = (await item(team["owner"], team.team))["id"]
     if "{user}" in route.path or "{new}" in str(route.body):

@@ -26,6 +26,10 @@ SCOPES = {
     "DELETE /teams/{team}/members/{user}": {"members:manage"}
     | {s for s, r in LEAST.items() if r == "member"}
     | READS,
+    "GET /teams/{team}/invites": {"invites:manage"},
+    "POST /teams/{team}/invites": {"invites:manage"} | READS,
+    "POST /teams/{team}/invites/{inv}/resend": {"invites:manage"} | READS,
+    "DELETE /teams/{team}/invites/{inv}": {"invites:manage"} | READS,
     "GET /inventory?teamId={team}": {"inventory:read"},
     "POST /inventory": {"inventory:write"},
     "GET /inventory/{item}": {"inventory:read"},
@@ -82,6 +86,7 @@ async def test_every_route_that_keys_may_use_is_in_the_table() -> None:
         .replace(" /", " /api/")
         .replace("{team}", "{team_id}")
         .replace("{item}", "{item_id}")
+        .replace("{inv}", "{invite_id}")
         .replace("{user}", "{user_id}")
         for name in SCOPES
     }

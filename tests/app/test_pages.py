@@ -5,10 +5,17 @@ from typing import Any
 import pytest
 
 from tests.app.company import Company, problem
+from tests.app.inviting import address, invited
 from tests.factories import Api, Person, item
 
 SORTS = ("createdAt", "-createdAt", "name", "-name", "quantity", "-quantity")
-LISTS = ("/teams", "/teams/{team}/members", "/inventory?teamId={team}", "/audit-logs?teamId={team}")
+LISTS = (
+    "/teams",
+    "/teams/{team}/members",
+    "/teams/{team}/invites",
+    "/inventory?teamId={team}",
+    "/audit-logs?teamId={team}",
+)
 
 
 async def walk(person: Person, path: str, *, meanwhile: Any = None) -> list[dict[str, Any]]:
@@ -74,6 +81,7 @@ async def test_a_page_has_from_one_to_a_hundred(team: Company, path: str) -> Non
 async def something(team: Company) -> None:
     for _ in range(3):
         await item(team["owner"], team.team)
+        await invited(team["owner"], team.team, address())
     for _ in range(2):
         await team["owner"].post("/teams", {"name": "Another"})
         await team["admin"].post("/teams", {"name": "Another"})

@@ -27,6 +27,13 @@ POST   /api/teams/{team_id}/members
 GET    /api/teams/{team_id}/members
 PUT    /api/teams/{team_id}/members/{user_id}
 DELETE /api/teams/{team_id}/members/{user_id}
+GET    /api/teams/{team_id}/invites
+POST   /api/teams/{team_id}/invites
+DELETE /api/teams/{team_id}/invites/{invite_id}
+POST   /api/teams/{team_id}/invites/{invite_id}/resend
+POST   /api/invites/accept
+POST   /api/invites/decline
+POST   /api/invites/ask-again
 GET    /api/inventory
 POST   /api/inventory
 GET    /api/inventory/{item_id}
@@ -94,7 +101,7 @@ LINKED = {
     f"GET /auth/{page}"
     for page in (
         "verify-email", "reset-password", "forgot-password", "magic-link", "confirm-email", "revert-email",
-        "disown-session",
+        "disown-session", "team-invite", "sign-in",
     )
 }  # fmt: skip
 # Beside the websocket, which is no route of Litestar's (app/pipeline/door.py).
