@@ -116,7 +116,7 @@ async def test_a_cursor_belongs_to_its_filter_and_its_order(team: Company) -> No
 
 
 @pytest.mark.parametrize(
-    ("path", "channel"), [(LISTS[1], "team"), (LISTS[2], "inventory"), (LISTS[3], "audit")]
+    ("path", "channel"), list(zip(LISTS[1:], ("team", "team", "inventory", "audit"), strict=True))
 )
 async def test_a_list_says_where_its_channel_stood(team: Company, path: str, channel: str) -> None:
     here = path.format(team=team.team)

@@ -44,9 +44,7 @@ async def test_somebody_without_an_account_comes_into_the_team(
     assert not any(email in str(entry) for _, entry in anns.seen[f"team:{team}"])
 
 
-async def test_an_account_that_is_confirmed_first_leads_into_the_team_too(
-    api: Api, mailbox: Mailbox
-) -> None:
+async def test_an_account_that_is_confirmed_first_leads_into_the_team_too(api: Api, mailbox: Mailbox) -> None:
     """The invited one signs in by a link in another mail, which confirms the address."""
     ann, guest = await api.person("Ann"), await api.person("Guest")
     team = await api.team(ann)
