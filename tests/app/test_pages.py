@@ -127,9 +127,8 @@ async def test_a_list_says_where_its_channel_stood(team: Company, path: str, cha
     assert body["success"] is True
     stood = body["position"]["offset"]
     assert stood > 0
-    member = f"/teams/{team.team}/members/{team['viewer'].id}"
     changed = {
-        "team": lambda: team["owner"].put(member, {"role": "member"}),
+        "team": lambda: invited(team["owner"], team.team, address()),
         "inventory": lambda: item(team["owner"], team.team),
         "audit": lambda: item(team["owner"], team.team),
     }

@@ -1,4 +1,4 @@
-"""An invitation comes by mail to somebody without an account: they register, confirm, accept, and are heard of."""
+"""Somebody without an account is invited by mail: they register, confirm, accept, and are heard of."""
 
 from tests.app.company import problem
 from tests.app.inviting import address, invited, token_for
