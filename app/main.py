@@ -21,6 +21,7 @@ from app.api.audit_logs import AuditLogsController
 from app.api.auth import AuthController
 from app.api.checkpoints import CheckpointsController
 from app.api.inventory import InventoryController
+from app.api.invites import InvitesController, TeamInvitesController
 from app.api.mails import EmailController, MailsController
 from app.api.mfa import MfaController
 from app.api.oauth import OauthController
@@ -72,6 +73,8 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
             UsersController,
             TeamsController,
             RolesController,
+            TeamInvitesController,
+            InvitesController,
             InventoryController,
             AuditLogsController,
             CheckpointsController,

@@ -24,7 +24,8 @@ KINDS: Final[dict[str, tuple[str, ...]]] = {
     "verify_email": ("name", "link"),
     "reset_password": ("name", "link"),
     "magic_link": ("name", "link"),
-    "team_invite": ("inviter", "team", "link"),
+    "team_invite": ("inviter", "team", "role", "link"),
+    "invite_asked_again": ("name", "team", "email"),
     "already_registered": ("name", "link"),
     "confirm_email_old": ("name", "email", "link"),
     "confirm_email_new": ("name", "link"),
@@ -37,6 +38,7 @@ KINDS: Final[dict[str, tuple[str, ...]]] = {
     "account_closed": ("name", "program", "ip"),
 }
 ADDRESS_CHARS_MAX: Final = 254
+_LEADS_SOMEWHERE: Final = re.compile(r"[/:@\\]|\w\.\w|www", re.IGNORECASE)
 _LABEL: Final = r"[^\s\x00-,./:-@\[-`{-\x9f]+"  # letters and digits of any script, hyphens
 # An address that mail can reach, as far as one can tell without trying: RFC 5322's addr-spec with the letters
 # of RFC 6531, without quotes and comments, and with dots wherever people have them (as in HTML).
@@ -106,6 +108,11 @@ async def send(to: str, kind: str, **context: str) -> str:
 def is_deliverable(to: str) -> bool:
     """Whether mail can be sent to this address, as far as one can tell without trying."""
     return len(to) <= ADDRESS_CHARS_MAX and _ADDRESS.fullmatch(to) is not None
+
+
+def harmless(name: str) -> str | None:
+    """What somebody called themselves or something of theirs, in one line; None where it leads somewhere."""
+    return None if _LEADS_SOMEWHERE.search(name) else " ".join(name.split())
 
 
 @SEND.handler

@@ -17,7 +17,7 @@ from domain.auth.tables import (
 )
 from domain.inventory.tables import Inventory, StockMovements
 from domain.stream_tables import StreamEntries, StreamHeads
-from domain.teams.tables import TeamMembers, TeamRoles, Teams
+from domain.teams.tables import TeamInvites, TeamMembers, TeamRoles, Teams
 from domain.users.tables import UserProfiles, Users
 
 APP_CONFIG = AppConfig(
@@ -44,6 +44,7 @@ APP_CONFIG = AppConfig(
         Teams,
         TeamRoles,
         TeamMembers,
+        TeamInvites,
         Inventory,
         StockMovements,
     ],

@@ -22,6 +22,7 @@ SECURED: Final[list[Json]] = [{"bearer": []}]
 SECURED_BY_KEY: Final[list[Json]] = [*SECURED, {"apiKey": []}]
 PATH_PARAMETERS: Final = {
     "identity_id": "the id of the linked account",
+    "invite_id": "the invitation's id",
     "item_id": "the item's id",
     "key_id": "the API key's id",
     "provider": "`google`, `github`, or the name of an OpenID issuer that is configured",

@@ -8,12 +8,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from app.api.envelope import Cursor, Limit, Live, Many, One, live, many, one
+from app.api.invites import invited
 from app.pipeline.etag import etag
 from app.pipeline.identity import BY_KEY
 from domain.actor import Actor
 from domain.pages import LIMIT_DEFAULT
 from domain.teams import members
 from domain.teams import service as teams
+from domain.teams.invites_model import NewInvite
 from domain.teams.model import Member, NewMember, NewTeam, RoleChange, Team
 
 
@@ -67,7 +69,12 @@ class TeamsController(Controller):
     async def add_member(
         self, team_id: FromPath[str], data: JSONBody[NewMember], caller: NamedDependency[Actor]
     ) -> Response[One[Member]]:
-        """Put a user into the team, by id or by e-mail address."""
+        """Put a user into the team by id, or invite somebody by e-mail address.
+
+        By address: 202 with the invitation, the same whether somebody has an account with it or not.
+        """
+        if data.email is not None and data.user_id is None:
+            return await invited(caller, team_id, NewInvite(email=data.email, role=data.role))
         member = await members.add(caller, team_id, data)
         return one(member, at=f"/api/teams/{team_id}/members/{member.user_id}")
 

@@ -8,9 +8,9 @@ from datetime import timedelta
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-from domain import db
+from domain import db, links
 from domain.actor import Actor
-from domain.auth import links, one_time, post, sessions
+from domain.auth import one_time, post, sessions
 from domain.auth.mails_model import SessionDisowned
 from domain.clock import now
 from domain.record import record

@@ -11,9 +11,9 @@ from typing import Final
 import asyncpg
 import msgspec
 
-from domain import db, ids, jobs
+from domain import db, ids, jobs, links
 from domain.actor import Actor
-from domain.auth import links, one_time, post, recovery, sessions, takeover
+from domain.auth import one_time, post, recovery, sessions, takeover
 from domain.auth.mails_model import (
     EmailChange,
     EmailChangeConfirmed,

@@ -7,9 +7,9 @@ Rules   asking for one answers the same for every address; a job looks whether t
 from datetime import timedelta
 from typing import Final
 
-from domain import db, jobs
+from domain import db, jobs, links
 from domain.actor import Actor
-from domain.auth import links, one_time, post, proofs, service, verification
+from domain.auth import one_time, post, proofs, service, verification
 from domain.auth.mails_model import Asked, MagicLinkRequested
 from domain.auth.model import SignedIn
 from domain.record import record

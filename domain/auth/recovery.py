@@ -8,12 +8,11 @@ Rules   asking for a link answers the same for every address: a job looks whethe
 from datetime import timedelta
 from typing import Final
 
-from domain import db, jobs
+from domain import db, jobs, links
 from domain.actor import Actor
 from domain.auth import (
     api_keys,
     attempts,
-    links,
     mfa,
     one_time,
     passwords,

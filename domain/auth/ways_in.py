@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from domain import db
-from domain.auth import post
+from domain import db, mail
 from domain.errors import Conflict
 
 
@@ -27,7 +26,7 @@ class Way(msgspec.Struct, frozen=True):
 
     def said(self) -> str:
         """What it is, in words for a mail: what somebody could have called it leads nowhere."""
-        name = post.harmless(self.name)
+        name = mail.harmless(self.name)
         words = {
             "passkey": f"the passkey “{name}”" if name else "a passkey",
             "identity": f"an account at {self.name}",

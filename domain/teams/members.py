@@ -33,23 +33,28 @@ async def page(
 
 
 async def add(actor: Actor, team_id: str, new: NewMember) -> Member:
-    """Put a user into the team.
+    """Put a user into the team, by their id; whoever is known by address is invited (invites.py).
 
     Raises Conflict `already_a_member`, `too_many_members`, `too_many_teams`; NotFound for an unknown user;
     Invalid `unknown_role`.
     """
-    if (new.user_id is None) == (new.email is None):
+    if new.user_id is None or new.email is not None:
         raise Invalid("Name the user by `userId` or by `email`, one of the two.", code="user_id_or_email")
     async with db.transaction():
         await membership.lock(team_id)
         own = await policy.require(actor, team_id, "members:manage")
         await policy.require_roles(actor, team_id, own, new.role)
-        user = await users.find(user_id=new.user_id, email=new.email)
-        if await TeamMembers.count().where(TeamMembers.team_id == team_id) >= MEMBERS_MAX:
-            raise Conflict(f"A team has at most {MEMBERS_MAX} members.", code="too_many_members")
+        user = await users.find(new.user_id)
+        await require_room(team_id)
         member = await membership.join(team_id, user, new.role)
         await record(actor, MemberAdded(team_id=team_id, member=member))
     return member
+
+
+async def require_room(team_id: str) -> None:
+    """Raises Conflict `too_many_members`; whoever is about to join somebody has the team locked."""
+    if await TeamMembers.count().where(TeamMembers.team_id == team_id) >= MEMBERS_MAX:
+        raise Conflict(f"A team has at most {MEMBERS_MAX} members.", code="too_many_members")
 
 
 async def change_role(actor: Actor, team_id: str, user_id: str, change: RoleChange) -> Member:

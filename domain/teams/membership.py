@@ -72,14 +72,20 @@ async def all_of(team_id: str) -> list[Member]:
 
 
 async def one(team_id: str, user_id: str) -> Member:
+    """Raises NotFound."""
+    member = await find(team_id, user_id)
+    if member is None:
+        raise NotFound.of("member")
+    return member
+
+
+async def find(team_id: str, user_id: str) -> Member | None:
     row = await db.fetchrow(
         f"{SELECT} WHERE m.team_id = $1 AND m.user_id = $2",
         team_id,
         user_id,
     )
-    if row is None:
-        raise NotFound.of("member")
-    return db.as_struct(Member, row)
+    return db.as_struct(Member, row) if row else None
 
 
 async def holders(team_id: str, role: str) -> tuple[str, ...]:

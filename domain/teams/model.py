@@ -57,7 +57,7 @@ class NewTeam(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_
 
 
 class NewMember(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
-    """Whom to add, by id or by e-mail address (one of the two), and as what."""
+    """Whom to add by id, or to invite by e-mail address (one of the two), and as what."""
 
     user_id: Id | None = None
     email: Email | None = None

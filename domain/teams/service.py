@@ -1,4 +1,4 @@
-"""Teams: tenants. Who is in them: members.py; what members may do: policy.py, roles.py.
+"""Teams: tenants. Who is in them: members.py; who is asked: invites.py; who may what: policy.py, roles.py.
 
 Owns    teams, team_members
 Says    teams.created, teams.changed, teams.deleted, teams.member_added, teams.member_removed,
@@ -17,7 +17,7 @@ from domain.clock import now
 from domain.errors import Conflict
 from domain.pages import Page
 from domain.record import record
-from domain.teams import membership, policy
+from domain.teams import invites, membership, policy
 from domain.teams.model import (
     Member,
     NewTeam,
@@ -71,12 +71,13 @@ async def get(actor: Actor, team_id: str) -> Team:
 
 
 async def alone_in_personal(actor: Actor, team_id: str) -> None:
-    """Nobody but its person is in a personal team any more, whoever let them in."""
+    """Nobody but its person is in a personal team any more, or invited to it, whoever let them in."""
     async with db.transaction():
         await membership.lock(team_id)
         for member in await membership.all_of(team_id):
             if member.user_id != actor.user:
                 await membership.leave(actor, member)
+        await invites.revoke_all(actor, team_id)
 
 
 async def leave_all(actor: Actor) -> None:

@@ -1,7 +1,7 @@
 """Rows of the teams slice."""
 
 from piccolo.columns import JSONB, Array, BigInt, Boolean, ForeignKey, OnDelete, Text, Timestamptz
-from piccolo.constraints import Unique
+from piccolo.constraints import Check, Unique
 from piccolo.table import Table
 
 from domain.users.tables import Users
@@ -42,3 +42,26 @@ class TeamRoles(Table, tablename="team_roles"):
     updated_at = Timestamptz(null=False, default=None)
 
     team_roles_once = Unique([team_id, name])
+
+
+class TeamInvites(Table, tablename="team_invites"):
+    """`email` is citext, one is pending for each team and address, and a role of the team's own stays as long:
+    migrations/ says so in SQL.
+
+    `token_hash` is the SHA-256 of the token in the mail, in hex; `mailed_at` when it was mailed of late.
+    """
+
+    id = Text(primary_key=True)
+    team_id = ForeignKey(references=Teams, null=False, on_delete=OnDelete.restrict)
+    email = Text(null=False, index=True)
+    role = Text(null=False)
+    status = Text(null=False, default="pending")
+    token_hash = Text(null=False, unique=True)
+    invited_by = ForeignKey(references=Users, null=False, on_delete=OnDelete.restrict, index=True)
+    mailed_at = Array(base_column=Timestamptz(), null=False, default=list)
+    asked_at = Timestamptz(null=True, default=None)
+    expires_at = Timestamptz(null=False, default=None)
+    created_at = Timestamptz(null=False, default=None)
+    updated_at = Timestamptz(null=False, default=None)
+
+    team_invites_known_status = Check("status IN ('pending', 'accepted', 'declined', 'revoked', 'expired')")

@@ -11,7 +11,7 @@ from tests.factories import Api, Person
 ROLES = ("viewer", "member", "admin", "owner")
 CALLERS = ("nobody", "stranger", *ROLES)
 # Well-formed ids of things that never were.
-ABSENT = {kind: f"{kind}_0{secrets.token_hex(12)}0" for kind in ("item", "team", "user")}
+ABSENT = {kind: f"{kind}_0{secrets.token_hex(12)}0" for kind in ("item", "team", "user", "inv")}
 
 
 @dataclass

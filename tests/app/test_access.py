@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.app.company import ABSENT, CALLERS, ROLES, Company, bare, problem
+from tests.app.inviting import invited
 from tests.factories import item
 
 
@@ -36,6 +37,10 @@ ROUTES = [
     Route("POST", "/teams/{team}/roles", "owner", 201, {"name": "{role}", "permissions": []}),
     Route("PUT", "/teams/{team}/roles/{role}", "owner", 200, {"permissions": ["search:read"]}),
     Route("DELETE", "/teams/{team}/roles/{role}", "owner", 204),
+    Route("GET", "/teams/{team}/invites", "admin"),
+    Route("POST", "/teams/{team}/invites", "admin", 201, {"email": "{address}", "role": "viewer"}),
+    Route("POST", "/teams/{team}/invites/{inv}/resend", "admin"),
+    Route("DELETE", "/teams/{team}/invites/{inv}", "admin", 204),
     Route("GET", "/inventory?teamId={team}", "viewer"),
     Route("POST", "/inventory", "member", 201, {"name": "Tea", "quantity": 1, "teamId": "{team}"}),
     Route("GET", "/inventory/{item}", "viewer"),
@@ -53,7 +58,10 @@ named = pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.meth
 async def things(team: Company, route: Route) -> dict[str, str]:
     """Fresh things of the team for one call of the route."""
     joiner, members = team["joiner"].id, f"/teams/{team.team}/members"
-    ids = {"team": team.team, "new": joiner, "user": joiner}
+    address = f"invited-{secrets.token_hex(6)}@example.org"
+    ids = {"team": team.team, "new": joiner, "user": joiner, "address": address}
+    if "{inv}" in route.path:
+        ids["inv"] = (await invited(team["owner"], team.team, f"x-{address}"))["id"]
     if "{item}" in route.path:
         ids["item"] = (await item(team["owner"], team.team))["id"]
     if "{user}" in route.path or "{new}" in str(route.body):

@@ -30,6 +30,10 @@ SCOPES = {
     "POST /teams/{team}/roles": {"roles:manage", "team:read"},
     "PUT /teams/{team}/roles/{role}": {"roles:manage", "search:read", "team:read"},
     "DELETE /teams/{team}/roles/{role}": {"roles:manage", "team:read"},
+    "GET /teams/{team}/invites": {"invites:manage"},
+    "POST /teams/{team}/invites": {"invites:manage"} | READS,
+    "POST /teams/{team}/invites/{inv}/resend": {"invites:manage"} | READS,
+    "DELETE /teams/{team}/invites/{inv}": {"invites:manage"} | READS,
     "GET /inventory?teamId={team}": {"inventory:read"},
     "POST /inventory": {"inventory:write"},
     "GET /inventory/{item}": {"inventory:read"},
@@ -86,6 +90,7 @@ async def test_every_route_that_keys_may_use_is_in_the_table() -> None:
         .replace(" /", " /api/")
         .replace("{team}", "{team_id}")
         .replace("{item}", "{item_id}")
+        .replace("{inv}", "{invite_id}")
         .replace("{user}", "{user_id}")
         for name in SCOPES
     }

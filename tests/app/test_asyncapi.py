@@ -17,6 +17,7 @@ from domain import channels, db
 from domain.actor import Actor
 from domain.auth import oauth
 from domain.auth.oauth_model import Flow, Profile
+from tests.app.inviting import everything_of_invites
 from tests.app.mailing import post, token_of
 from tests.app.making_roles import roles_happen
 from tests.app.second_factors import everything_of_factors
@@ -28,7 +29,6 @@ from tests.mailbox import Mailbox
 from tests.raw import raw
 
 Json = dict[str, Any]
-# Events that are on nobody's screen.
 
 
 @pytest.fixture(scope="module")
@@ -241,8 +241,10 @@ async def test_what_is_heard_fits_what_the_document_says(
     await everything_of_factors(bob)
     await an_address_is_confirmed_and_changed(api, mailbox, bob)
     await a_provider_is_linked_and_unlinked(bob)
+    await everything_of_invites(mailbox, ann, team)
     await ann.put(f"/teams/{team}/members/{cid.id}", {"role": "admin"})
-    await anns.until(lambda: "teams.changed" in anns.types(channels.team(team)))
+    for last in ("teams.changed", "teams.invite_asked_again"):
+        await anns.until(lambda last=last: last in anns.types(channels.team(team)))
     await anns.until(lambda: "inventory.deleted" in anns.types(channels.inventory(team)))
     await anns.until(lambda: len(anns.seen[channels.audit(team)]) >= 8)
     await anns.until(lambda: bool(anns.seen[channels.checkpoints(team)]), within_s=SEALED_WITHIN_S)

@@ -19,6 +19,7 @@ OPEN = {
     "system.live", "system.ready", "system.version",
     "auth.verifyEmail", "auth.forgotPassword", "auth.resetPassword", "auth.askMagicLink",
     "auth.consumeMagicLink", "auth.confirmEmail", "auth.revertEmail", "auth.disownSession",
+    "teams.declineInvite", "teams.askForAnotherInvite",
 }  # fmt: skip
 # Fields whose names say it all.
 OBVIOUS = {

@@ -31,6 +31,13 @@ GET    /api/teams/{team_id}/roles
 POST   /api/teams/{team_id}/roles
 PUT    /api/teams/{team_id}/roles/{role}
 DELETE /api/teams/{team_id}/roles/{role}
+GET    /api/teams/{team_id}/invites
+POST   /api/teams/{team_id}/invites
+DELETE /api/teams/{team_id}/invites/{invite_id}
+POST   /api/teams/{team_id}/invites/{invite_id}/resend
+POST   /api/invites/accept
+POST   /api/invites/decline
+POST   /api/invites/ask-again
 GET    /api/inventory
 POST   /api/inventory
 GET    /api/inventory/{item_id}
@@ -98,7 +105,7 @@ LINKED = {
     f"GET /auth/{page}"
     for page in (
         "verify-email", "reset-password", "forgot-password", "magic-link", "confirm-email", "revert-email",
-        "disown-session",
+        "disown-session", "team-invite", "sign-in",
     )
 }  # fmt: skip
 # Beside the websocket, which is no route of Litestar's (app/pipeline/door.py).

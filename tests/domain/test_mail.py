@@ -31,6 +31,7 @@ EVERYTHING = {
     "email": "new@example.org",
     "program": "Firefox on Linux",
     "ip": "203.0.113.7",
+    "role": "viewer",
     "ways": "the passkey Laptop",
     "link": "https://app.example/x?token=abc",
 }

@@ -14,6 +14,8 @@ Page = Literal[
     "confirm-email",
     "revert-email",
     "disown-session",
+    "team-invite",
+    "sign-in",
 ]
 PATH: Final = "/auth"
 _base: str | None = None
