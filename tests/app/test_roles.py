@@ -1,6 +1,7 @@
 """Roles: what every team has, and what it makes for itself."""
 
 import asyncio
+import secrets
 from typing import Any
 
 import asyncpg
@@ -196,3 +197,16 @@ async def test_a_key_gives_no_more_than_its_scopes(team: Company) -> None:
     other = await new_key(owner, *(scope for scope in LEAST if scope != "roles:manage"))
     answer = await team.api.call("POST", path, token=other["key"], json={"name": "ab", "permissions": []})
     problem(answer, 403, "missing_scope")
+
+
+async def test_a_role_that_somebody_is_invited_to_stays_until_that_is_over(api: Api) -> None:
+    ann = await api.person()
+    team = await api.team(ann)
+    await define(ann, team, "taker", "inventory:read")
+    body = {"email": f"{secrets.token_hex(6)}@example.org", "role": "taker"}
+    invited = await ann.post(f"/teams/{team}/invites", body)
+    assert invited.status_code == 201, invited.text
+    problem(await ann.delete(f"/teams/{team}/roles/taker"), 409, "role_in_use")
+    problem(await ann.post(f"/teams/{team}/invites", {**body, "role": "no-such"}), 422, "unknown_role")
+    assert (await ann.delete(f"/teams/{team}/invites/{invited.json()['data']['id']}")).status_code == 204
+    assert (await ann.delete(f"/teams/{team}/roles/taker")).status_code == 204
