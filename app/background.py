@@ -20,11 +20,14 @@ from channels.announcing import announcing
 from domain import db, mail
 from domain.audit_logs import retention, seals
 from domain.auth import email_change, links, magic_link, recovery, sweeping, verification
+from domain.teams import deletion
 
 log = logging.getLogger("maycole.background")
 
 # Whoever declares jobs or periodic work: to be imported is what counts.
-DECLARING: Final = (mail, seals, retention, sweeping, email_change, magic_link, recovery, verification)
+DECLARING: Final = (
+    mail, seals, retention, sweeping, email_change, magic_link, recovery, verification, deletion,
+)  # fmt: skip
 
 
 def write_links(config: Config) -> None:

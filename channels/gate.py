@@ -25,7 +25,14 @@ from domain.teams import policy
 
 # News after which a connection must ask again what it may follow.
 _CHANGES_RIGHTS: Final = frozenset(
-    {"teams.created", "teams.member_added", "teams.member_removed", "teams.role_changed"}
+    {
+        "teams.created",
+        "teams.deleted",
+        "teams.restored",
+        "teams.member_added",
+        "teams.member_removed",
+        "teams.role_changed",
+    }
 )
 # The same for the connections of one API key; and what ends those of a session or of a key.
 _CHANGES_KEY: Final = frozenset({"auth.api_key_changed", "auth.api_key_rotated"})

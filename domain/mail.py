@@ -25,6 +25,7 @@ KINDS: Final[dict[str, tuple[str, ...]]] = {
     "reset_password": ("name", "link"),
     "magic_link": ("name", "link"),
     "team_invite": ("inviter", "team", "link"),
+    "team_transfer": ("days",),
     "already_registered": ("name", "link"),
     "confirm_email_old": ("name", "email", "link"),
     "confirm_email_new": ("name", "link"),

@@ -17,7 +17,7 @@ from domain.auth.tables import (
 )
 from domain.inventory.tables import Inventory, StockMovements
 from domain.stream_tables import StreamEntries, StreamHeads
-from domain.teams.tables import TeamMembers, Teams
+from domain.teams.tables import TeamMembers, Teams, TeamTransfers
 from domain.users.tables import UserProfiles, Users
 
 APP_CONFIG = AppConfig(
@@ -43,6 +43,7 @@ APP_CONFIG = AppConfig(
         SignInFailures,
         Teams,
         TeamMembers,
+        TeamTransfers,
         Inventory,
         StockMovements,
     ],

@@ -53,13 +53,15 @@ GRANTS: Final[dict[Role, frozenset[str]]] = {
 async def role_of(user_id: str | None, team_id: str) -> Role | None:
     """The role in a team that is not deleted; None for a stranger.
 
-    Inside a transaction the membership is held until its end: a removal or a demotion comes before the change
-    that it forbids, or after it, never in between.
+    Inside a transaction the membership is held until its end: a removal, a demotion or the deletion of the
+    team comes before the change that it forbids, or after it, never in between. (The team is not held, but a
+    membership has `team_deleted_at`, which is looked at again after the wait.)
     """
     hold = "FOR SHARE OF m" if db.is_writing() else ""
     role: Role | None = await db.fetchval(
         f"""SELECT m.role FROM team_members m JOIN teams t ON t.id = m.team_id
-            WHERE m.team_id = $1 AND m.user_id = $2 AND t.deleted_at IS NULL {hold}""",  # noqa: S608 - no input in it
+            WHERE m.team_id = $1 AND m.user_id = $2 AND t.deleted_at IS NULL
+              AND m.team_deleted_at IS NULL {hold}""",  # noqa: S608 - no input in it
         team_id,
         user_id,
     )
@@ -75,9 +77,14 @@ async def require(actor: Actor, team_id: str, permission: str, *, of: str = "tea
     if role is None or (actor.limits is not None and not actor.limits.reach(team_id)):
         raise NotFound.of(of)
     require_scope(actor, permission)
+    require_grant(role, permission)
+    return role
+
+
+def require_grant(role: Role, permission: str) -> None:
+    """Raises Forbidden for a member whose role does not have it."""
     if not grants(role, permission):
         raise Forbidden(f"Your role here is {role}, which may not do this.", permission=permission, role=role)
-    return role
 
 
 async def roles_of(user_ids: Collection[str]) -> dict[str, dict[str, Role]]:

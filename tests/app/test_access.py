@@ -4,6 +4,7 @@ One table. A caller who is below the route's least role is told 403 and nothing 
 404, in the very words used for something that does not exist; nobody is told 401.
 """
 
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ class Route:
 
 ROUTES = [
     Route("GET", "/teams/{team}", "viewer"),
+    Route("PUT", "/teams/{team}", "admin", 200, {"name": "{fresh}"}),
     Route("GET", "/teams/{team}/members", "viewer"),
     Route("POST", "/teams/{team}/members", "admin", 201, {"userId": "{new}", "role": "viewer"}),
     Route("PUT", "/teams/{team}/members/{user}", "admin", 200, {"role": "viewer"}),
@@ -48,7 +50,7 @@ named = pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.meth
 async def things(team: Company, route: Route) -> dict[str, str]:
     """Fresh things of the team for one call of the route."""
     joiner, members = team["joiner"].id, f"/teams/{team.team}/members"
-    ids = {"team": team.team, "new": joiner, "user": joiner}
+    ids = {"team": team.team, "new": joiner, "user": joiner, "fresh": f"Team {secrets.token_hex(4)}"}
     if "{item}" in route.path:
         ids["item"] = (await item(team["owner"], team.team))["id"]
     if "{user}" in route.path or "{new}" in str(route.body):

@@ -31,6 +31,7 @@ EVERYTHING = {
     "program": "Firefox on Linux",
     "ip": "203.0.113.7",
     "ways": "the passkey Laptop",
+    "days": "7",
     "link": "https://app.example/x?token=abc",
 }
 

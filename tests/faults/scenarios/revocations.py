@@ -1,4 +1,4 @@
-"""Rights are taken away: removal, demotion and logout reach the sockets of a person on two apps."""
+"""Rights are taken away: removal, demotion, logout and a deleted team reach sockets on two apps."""
 
 import statistics
 import time
@@ -26,7 +26,9 @@ async def run(field: Field, scale: Scale) -> Outcome:
         async with play.trading(writers=4, pause_s=0.05):
             for number in range(rounds):
                 for name, revoke in REVOCATIONS.items():
-                    late = await _take_away(play, shop, f"{name} {number}", revoke)
+                    # A team is deleted once: each time it is another one.
+                    of = await Shop.open(shop.owner, items=1) if name == "deletion" else shop
+                    late = await _take_away(play, of, f"{name} {number}", revoke)
                     if not late:
                         broken.append(f"{name} {number} was not felt")
                     felt_s += late
@@ -57,10 +59,15 @@ async def _logout(shop: Shop, who: Account) -> int:
     return (await who.person.post("/auth/logout")).status_code
 
 
+async def _deletion(shop: Shop, who: Account) -> int:
+    return (await shop.owner.person.delete(f"/teams/{shop.team_id}")).status_code
+
+
 REVOCATIONS: Final[dict[str, Revocation]] = {
     "removal": ("member", "inventory", _removal),
     "demotion": ("admin", "audit", _demotion),
     "logout": ("member", "inventory", _logout),
+    "deletion": ("viewer", "inventory", _deletion),
 }
 
 
