@@ -5,6 +5,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 ARGS ?=
 ALTERATIONS ?= 2000
+TESTERS ?= 2
 
 .PHONY: help run demo test conformance faults tampering check format bench proto passwords lock clean
 
@@ -29,8 +30,9 @@ demo: $(READY) ## two users, a team and a gentle stream of changes against a run
 conformance: $(READY) ## other people's suites against us (ARGS="autobahn python javascript")
 	$(PY) -m tests.conformance $(ARGS)
 
-test: $(READY) ## the tests, with real Postgres, Redis, sockets and SDK (ARGS="-k recovers")
-	$(VENV)/bin/pytest $(ARGS)
+# Each tester has servers of its own, and does the tests of a file in their order.
+test: $(READY) ## the tests, with real Postgres, Redis, sockets and SDK (ARGS="-k recovers", TESTERS=0)
+	$(VENV)/bin/pytest -n $(TESTERS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 check: $(READY) ## format, lint, types
 	$(VENV)/bin/ruff format --check .

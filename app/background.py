@@ -7,8 +7,9 @@ starts (domain/jobs.py: handled).
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from typing import Final
 
 from app import secrets
@@ -17,8 +18,8 @@ from app.config import Config
 from app.mail.rendering import render
 from app.worker import Worker
 from channels.announcing import announcing
-from domain import db, mail
-from domain.audit_logs import retention, seals
+from domain import db, mail, parked
+from domain.audit_logs import copies, retention, seals
 from domain.auth import email_change, links, magic_link, recovery, sweeping, verification
 from domain.teams import deletion
 
@@ -26,7 +27,8 @@ log = logging.getLogger("maycole.background")
 
 # Whoever declares jobs or periodic work: to be imported is what counts.
 DECLARING: Final = (
-    mail, seals, retention, sweeping, email_change, magic_link, recovery, verification, deletion,
+    mail, parked, seals, retention, sweeping, email_change, magic_link, recovery, verification,
+    deletion,
 )  # fmt: skip
 
 
@@ -39,10 +41,28 @@ def write_links(config: Config) -> None:
 
 
 def equip(config: Config) -> None:
-    """Give the domain what its jobs reach the world with."""
+    """Give the domain what its jobs need to know, and reach the world with."""
+    parked.install(kept_days=config.jobs_parked_days)
     folder = config.data_dir / "mail"
     mail.install(render, MailFiles(folder, sender=config.mail_from))
     log.info("no mail service is configured: mails are files in %s", folder)
+
+
+@asynccontextmanager
+async def copying(config: Config) -> AsyncIterator[None]:
+    """Copies of checkpoints go into the bucket, if there is one, until the block ends."""
+    if config.bucket is None:
+        yield
+        return
+    from app.adapters.s3 import S3  # its import takes seconds, which only who uses it should wait
+
+    files = S3(config.bucket)
+    copies.install(partial(files.put, content_type="application/json"))
+    try:
+        yield
+    finally:
+        copies.install(None)
+        await files.close()
 
 
 def work(config: Config, *, say: Callable[[str], None]) -> None:
@@ -63,7 +83,7 @@ async def _work(config: Config, say: Callable[[str], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
     try:
-        async with announcing(config.redis_url) if config.redis_url else nullcontext():
+        async with copying(config), announcing(config.redis_url) if config.redis_url else nullcontext():
             say("working")
             await worker.run()
     finally:

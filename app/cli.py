@@ -76,7 +76,7 @@ def _worker(given: argparse.Namespace) -> None:
 
 
 def _jobs(given: argparse.Namespace) -> None:
-    jobs_cli.show(_database(), say=_say)
+    jobs_cli.show(configuration.read(need=("DATABASE_URL",)), say=_say)
 
 
 def _jobs_retry(given: argparse.Namespace) -> None:
@@ -202,8 +202,9 @@ def _add_audit(audit: argparse.ArgumentParser) -> None:
 
 
 _UP = """\
-Starts Maycole with its own Postgres and Redis (Valkey), migrates the database, and serves until Ctrl-C, which
-stops everything it started. Data, secrets and logs stay in one directory, so a restart goes on where it was.
+Starts Maycole with its own Postgres and Redis (Valkey), migrates the database, and serves until Ctrl-C or
+SIGTERM, which stop everything it started; its exit status is 0 then. Data, secrets and logs stay in one
+directory, so a restart goes on where it was.
 
   HOST, PORT          where to serve (default 127.0.0.1:8000; port 0 takes a free one)
   MAYCOLE_DATA_DIR    where everything is kept (default .maycole in this directory)
@@ -215,11 +216,13 @@ stops everything it started. Data, secrets and logs stay in one directory, so a 
   PUBLIC_URL          where people reach the server, if that is another address; links in mails begin with it
   AUTH_REQUIRE_VERIFIED_EMAIL  on: nobody is let in before their address is confirmed (default off)
   SENDGRID_FROM_EMAIL whom mail is from (default Maycole <no-reply@localhost>)
+  JOBS_PARKED_DAYS    drop jobs that failed for good after so many days (default 14; secret ones 3 at most)
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
 """
 _SERVE = """\
 Serves on your own Postgres and Redis; run `maycole migrate` first. Many machines may run it side by side.
-Background jobs are done by `maycole worker`, of which at least one has to run.
+Background jobs are done by `maycole worker`, of which at least one has to run. SIGTERM and Ctrl-C stop it in
+good order, with exit status 0.
 
   DATABASE_URL        required, such as postgresql://user:password@host/maycole
   REDIS_URL           required, such as redis://host:6379
@@ -237,27 +240,33 @@ Background jobs are done by `maycole worker`, of which at least one has to run.
 _WORKER = """\
 Does the background jobs of `maycole serve`: mail, periodic work. Any number may run, on any machine; each job
 is done by one of them, and those of a worker that was killed are taken by another one within half a minute.
-SIGTERM lets it finish what it holds, for 10 seconds; what is left goes back to the others.
+SIGTERM lets it finish what it holds, for 10 seconds; what is left goes back to the others; its status is 0.
 
   DATABASE_URL        required
   JWT_SECRET, ENCRYPTION_KEY  required, the same as the servers' (and each _PREVIOUS)
   PUBLIC_URL, AUTH_REQUIRE_VERIFIED_EMAIL  the same as the servers'
   REDIS_URL           news of what jobs change is announced here at once; without it, it takes a second or two
   MAYCOLE_DATA_DIR    where mail is written, in mail/ (default .maycole in this directory)
+  AWS_S3_BUCKET       where checkpoints of audit trails are copied to, with AWS_ACCESS_KEY, AWS_SECRET_KEY,
+                      AWS_REGION (us-east-1), AWS_S3_ENDPOINT (default: nowhere)
   SENDGRID_FROM_EMAIL whom mail is from (default Maycole <no-reply@localhost>)
+  JOBS_PARKED_DAYS    drop jobs that failed for good after so many days (default 14; secret ones 3 at most)
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
 """
 _JOBS = """\
 Shows how many background jobs there are, by name and state, and how old the oldest is. Those that failed for
 good are parked: they are listed with how often they were tried and their last error, until somebody says
-`maycole jobs retry`.
+`maycole jobs retry`, or until they have been parked for JOBS_PARKED_DAYS and are dropped. Those that were
+told something secret, such as mails with links, are dropped after 3 days at most.
 
   DATABASE_URL        required
+  JOBS_PARKED_DAYS    the same as the workers' (default 14)
 """
 _KEYS = """\
 `maycole keys rotate` seals again, with ENCRYPTION_KEY, every secret at rest that another key had sealed.
-Servers and workers go on meanwhile. First give all of them the new key as ENCRYPTION_KEY and the old one as
-ENCRYPTION_KEY_PREVIOUS; then run this; when it says that nothing is left, the old key may go.
+Servers and workers go on meanwhile. With several of them there are two phases, so that each can always open
+what the others seal: first give all of them the new key as ENCRYPTION_KEY_PREVIOUS, beside the old one; then
+swap the two, again for all of them; then run this; when it says that nothing is left, the old key may go.
 
   DATABASE_URL             required
   JWT_SECRET               required, the same as the servers'

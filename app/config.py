@@ -14,9 +14,10 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from app import config_oauth
+from app import config_oauth, config_s3
 from app.config_oauth import Provider
-from domain import crypto, keys
+from app.config_s3 import Bucket
+from domain import crypto, keys, parked
 
 MAIL_FROM = "Maycole <no-reply@localhost>"
 LOG_LEVELS = ("DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
@@ -32,8 +33,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     `port` 0 takes a free one. `allowed_origins` are exact, such as `https://app.example`; they hold for CORS
     and for websockets. `public_url` is where people reach the server. With `require_verified_email` nobody is
     let in before their address is confirmed, and registering tells nobody who has an account. `mail_from` is
-    whom our mail is from. `runs_jobs` comes from no variable: a server does jobs where it is the
-    only process (`maycole up`).
+    whom our mail is from. Jobs that failed for good are kept for `jobs_parked_days`. `runs_jobs` comes from
+    no variable: a server does jobs where it is the only process (`maycole up`).
     """
 
     database_url: str | None = None
@@ -47,12 +48,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str | None = None
     allowed_origins: tuple[str, ...] = ()
     oauth: tuple[Provider, ...] = ()
+    bucket: Bucket | None = None
     log_level: str = "INFO"
     breaches_asked: bool = False
     breaches_base: str | None = None
     data_dir: Path = Path(".maycole")
     mail_from: str = MAIL_FROM
     require_verified_email: bool = False
+    jobs_parked_days: int = parked.KEPT_DAYS
     runs_jobs: bool = False
 
     def __repr__(self) -> str:
@@ -98,13 +101,17 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         if not _is_origin(origin)
     ]
     oauth, wrong_oauth = config_oauth.read(env)
-    wrong += wrong_oauth
+    bucket, wrong_bucket = config_s3.read(env)
+    wrong += [*wrong_oauth, *wrong_bucket]
     mail_from = env.get("SENDGRID_FROM_EMAIL", MAIL_FROM)
     if not _is_sender(mail_from):
         wrong.append(f"SENDGRID_FROM_EMAIL is {mail_from!r}: use name@example.org or Name <name@example.org>")
     verified = env.get("AUTH_REQUIRE_VERIFIED_EMAIL", "off").lower()
     if verified not in ("on", "off"):
         wrong.append(f"AUTH_REQUIRE_VERIFIED_EMAIL is {verified!r}: use on or off")
+    days = env.get("JOBS_PARKED_DAYS", str(parked.KEPT_DAYS))
+    if not re.fullmatch(r"[1-9][0-9]{0,3}", days):
+        wrong.append(f"JOBS_PARKED_DAYS is {days!r}: use a number of days from 1 to 9999")
     online = env.get("PASSWORDS_ONLINE_CHECK", "off")
     if online not in ("on", "off"):
         wrong.append(f"PASSWORDS_ONLINE_CHECK is {online!r}: use on or off")
@@ -122,12 +129,14 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         public_url=env.get("PUBLIC_URL"),
         allowed_origins=origins,
         oauth=oauth,
+        bucket=bucket,
         log_level=level,
         breaches_asked=online == "on",
         breaches_base=env.get("PASSWORDS_ONLINE_BASE"),
         data_dir=Path(env.get("MAYCOLE_DATA_DIR", ".maycole")),
         mail_from=mail_from,
         require_verified_email=verified == "on",
+        jobs_parked_days=int(days),
     )
 
 

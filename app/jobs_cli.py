@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
+from app.config import Config
 from domain import db, job_store
+from domain import parked as parked_
 from domain.clock import now
 from domain.job_store import Count, Parked
 
@@ -15,15 +17,17 @@ class NotRetried(Exception):
     """Which jobs were not put back, and why."""
 
 
-def show(url: str, *, say: Say) -> None:
+def show(config: Config, *, say: Say) -> None:
     """Counts by name and state, then the parked ones. Raises OSError, asyncpg.PostgresError."""
+    assert config.database_url is not None, "it was needed"
+    parked_.install(kept_days=config.jobs_parked_days)
 
     async def look() -> None:
         counts, parked = await job_store.counts(), await job_store.parked()
         for line in [*_table(counts), *_parked(parked)]:
             say(line)
 
-    asyncio.run(with_database(url, look))
+    asyncio.run(with_database(config.database_url, look))
 
 
 def retry(url: str, ids: Sequence[int], *, everything: bool, say: Say) -> None:
@@ -69,17 +73,25 @@ def _parked(parked: Sequence[Parked]) -> list[str]:
         return []
     return [
         "",
-        "parked, until `maycole jobs retry ID` or `maycole jobs retry --all`:",
+        "parked, until `maycole jobs retry ID` or `maycole jobs retry --all`, or until dropped:",
         *(
-            f"{one.id:>8}  {one.name}, {one.tries} tries, {_ago(one.parked_at)}: {one.error}"
+            f"{one.id:>8}  {one.name}, {one.tries} tries, {_ago(one.parked_at)}, {_dropped(one)}: {one.error}"
             for one in parked
         ),
     ]
 
 
+def _dropped(one: Parked) -> str:
+    left = one.parked_at + parked_.kept(one.name) - now()
+    return f"dropped in {_long(left)}" if left > timedelta() else "dropped within the hour"
+
+
 def _ago(at: datetime) -> str:
-    past = max(now() - at, timedelta())
+    return f"{_long(max(now() - at, timedelta()))} ago"
+
+
+def _long(time: timedelta) -> str:
     for unit, name in ((timedelta(days=1), "days"), (timedelta(hours=1), "h"), (timedelta(minutes=1), "min")):
-        if past >= unit:
-            return f"{past // unit} {name} ago"
-    return f"{past.seconds} s ago"
+        if time >= unit:
+            return f"{time // unit} {name}"
+    return f"{time.seconds} s"

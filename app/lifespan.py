@@ -9,14 +9,14 @@ import gc
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Final
 
 from litestar import Litestar
 
 from app import secrets
 from app.adapters.pwned import BASE, Pwned
-from app.background import equip, write_links
+from app.background import copying, equip, write_links
 from app.config import Config, relying_party
 from app.pipeline import positions
 from app.worker import GRACE_S, Worker
@@ -113,19 +113,20 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     passwords.ask_also(pwned.knows if pwned else None)
     heard = [process.relay.announce, positions.collect]
     streams.listeners.extend(heard)
-    try:
-        await process.live.emulation.listen()
-        process.start()
-        _spare_the_collector()
-        yield
-    finally:
-        for listener in heard:
-            streams.listeners.remove(listener)
-        await process.stop()
-        await app.state.oauth.close()
-        if pwned is not None:
-            await pwned.close()
-        await db.close_pool()
+    async with copying(config) if config.runs_jobs else nullcontext():
+        try:
+            await process.live.emulation.listen()
+            process.start()
+            _spare_the_collector()
+            yield
+        finally:
+            for listener in heard:
+                streams.listeners.remove(listener)
+            await process.stop()
+            await app.state.oauth.close()
+            if pwned is not None:
+                await pwned.close()
+            await db.close_pool()
 
 
 def _spare_the_collector() -> None:

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import uvicorn
+from litestar import Litestar
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from app.config import Config
+from app.main import create_app
 from channels.live_http import LiveHttp
 from channels.protocol import FRAME_BYTES_MAX
 from channels.wire import LiveProtocol
@@ -32,6 +34,10 @@ SETTINGS: Final[dict[str, Any]] = {
     "proxy_headers": False,
     "lifespan": "on",
 }
+
+
+class Stopped(OSError):
+    """It stopped although nobody asked it to."""
 
 
 class Server(uvicorn.Server):
@@ -72,17 +78,30 @@ def address(listener: socket.socket) -> str:
 
 
 def serve_many(config: Config, *, workers: int, say: Callable[[str], None]) -> None:
-    """Serve until stopped, with this many processes.
+    """Serve until SIGTERM or Ctrl-C, with this many processes. Raises Stopped, OSError.
 
-    Each reads its own configuration from the environment.
+    Several of them read their configuration from the environment, each for itself.
     """
     with listening(config.host, config.port) as listener:
         say(f"listening on {address(listener)}")
+        if workers == 1:
+            serve(create_app(config), listener)
+            return
         served = uvicorn.Config("app.main:create_app", factory=True, workers=workers, **SETTINGS)
-        if workers > 1:
-            supervisor = Multiprocess(served, sockets=[listener])
-            supervisor.run()
-            if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
-                raise OSError("the workers could not start: the log above says why")
-        else:
-            uvicorn.Server(served).run(sockets=[listener])
+        supervisor = Multiprocess(served, sockets=[listener])
+        supervisor.run()
+        if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
+            raise OSError("the workers could not start: the log above says why")
+
+
+def serve(app: Litestar, listener: socket.socket) -> None:
+    """Serve with this process until SIGTERM or Ctrl-C. Raises Stopped where nobody asked for its end."""
+    server = Server(app)
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        # uvicorn has shut down in good order, and passes the signal on.
+        if not server.started or server.force_exit:
+            raise
+    if not server.started or app.state.process.died:
+        raise Stopped("the log above says why")

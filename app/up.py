@@ -20,16 +20,12 @@ from app.embedded import Embedded
 from app.embedded import EmbeddedError as EmbeddedError  # to be caught by who calls up()
 from app.main import create_app
 from app.migrate import migrate
-from app.server import Server, address, listening
+from app.server import Server, Stopped, address, listening
 from domain import crypto
 
 Say = Callable[[str], None]
 
 LOOK_EVERY_S = 0.5
-
-
-class Stopped(OSError):
-    """It stopped although nobody asked it to."""
 
 
 def up(config: Config, *, say: Say) -> None:

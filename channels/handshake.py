@@ -20,6 +20,7 @@ from wsproto.utilities import (
 
 Headers = Sequence[tuple[bytes, bytes]]
 
+HTTP_VERSION: Final = "1.1"
 VERSION: Final = b"13"
 KEY_CHARS: Final = 24  # 16 bytes in base 64
 
@@ -38,15 +39,22 @@ class Upgrade:
             return self._frames.state
         return ConnectionState.CLOSED if self._is_over else ConnectionState.CONNECTING
 
-    def asked(self, method: bytes, target: bytes, headers: Headers) -> Request | RejectConnection:
-        """What is asked for, or why it is not to be had. Names of headers are in lower case."""
+    def asked(
+        self, method: bytes, target: bytes, headers: Headers, *, http_version: str
+    ) -> Request | RejectConnection:
+        """What is asked for, or why it is not to be had. Names of headers are in lower case.
+
+        `http_version` is `1.1`, or there is no upgrade (RFC 6455 section 4.1).
+        """
         said = normed_header_dict(list(headers))
         version = said.get(b"sec-websocket-version")
         if version != VERSION:
             # RFC 6455 section 4.4: the answer names the versions that would do.
             return RejectConnection(426 if version else 400, [(b"sec-websocket-version", VERSION)])
         self._key = said.get(b"sec-websocket-key", b"")
-        if method != b"GET" or b"host" not in said or len(self._key) != KEY_CHARS:
+        if http_version != HTTP_VERSION or method != b"GET" or b"host" not in said:
+            return RejectConnection()
+        if len(self._key) != KEY_CHARS:
             return RejectConnection()
         offered = said.get(b"sec-websocket-protocol", b"")
         try:

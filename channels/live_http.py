@@ -40,7 +40,12 @@ class LiveHttp(HttpToolsProtocol):
         self.connections.discard(self)
         protocol = LiveProtocol(config=self.config, server_state=self.server_state, app_state=self.app_state)
         protocol.connection_made(self.transport)
-        protocol.asked(self.scope["method"].encode(), self.url, self.headers)
+        protocol.asked(
+            self.scope["method"].encode(),
+            self.url,
+            self.headers,
+            http_version=self.scope["http_version"],
+        )
         self.transport.set_protocol(protocol)
 
     def abort(self) -> None:

@@ -72,9 +72,9 @@ class LiveProtocol(WSProtocol):
         super().__init__(*given, **named)
         self.conn: Any = Upgrade()
 
-    def asked(self, method: bytes, target: bytes, headers: Headers) -> None:
+    def asked(self, method: bytes, target: bytes, headers: Headers, *, http_version: str) -> None:
         """The request with which the client came (channels/live_http.py)."""
-        answer = self.conn.asked(method, target, headers)
+        answer = self.conn.asked(method, target, headers, http_version=http_version)
         if isinstance(answer, wsproto.events.Request):
             self.handle_connect(answer)
         else:

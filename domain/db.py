@@ -6,18 +6,21 @@ transaction inside a transaction is the same transaction; an exception that leav
 whole, even if it is caught.
 
 Piccolo queries and plain SQL (`fetch`, `fetchrow`, `fetchval`, `execute`) find the transaction by themselves.
+What they raise says what was wrong, never with which values: errors end in logs.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import asyncpg
 import msgspec
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
+from piccolo.querystring import QueryString
 
 from domain.actor import Actor
 from domain.events import Event
@@ -94,13 +97,15 @@ class Transaction(PostgresTransaction):
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
+        _forget_values(exception)
         if self._parent is not None:
             return False
         # Whoever did not answer a statement in time would not answer ROLLBACK either, for as long again.
         silent = isinstance(exception, TimeoutError)
         try:
             if exception is None:
-                await self.commit()  # type: ignore[no-untyped-call]  # Piccolo has no annotations here
+                with _without_values():
+                    await self.commit()  # type: ignore[no-untyped-call]  # Piccolo has no annotations here
             elif not silent and not self.connection.is_closed():
                 await self.rollback()  # type: ignore[no-untyped-call]  # nor here
         finally:
@@ -125,6 +130,12 @@ class Engine(PostgresEngine):
     def transaction(self, allow_nested: bool = True) -> Transaction:
         return Transaction(engine=self, allow_nested=allow_nested)
 
+    async def run_querystring(self, querystring: QueryString, in_pool: bool = True) -> Any:
+        with _without_values():
+            return await super().run_querystring(querystring, in_pool)
+
+
+_ARGUMENT: Final = re.compile(r"(query argument \$\d+): .*", re.DOTALL)
 
 engine = Engine(config={})
 _unit: ContextVar[Unit | None] = ContextVar("unit", default=None)
@@ -270,13 +281,31 @@ def like(query: str | None) -> str | None:
 @asynccontextmanager
 async def _connection() -> AsyncIterator[asyncpg.Connection]:
     unit = _unit.get()
-    if unit is not None:
-        yield _mine(unit).connection
-        return
-    if engine.pool is None:
-        raise RuntimeError("the database is not open: call db.open_pool() first")
-    async with engine.pool.acquire(timeout=CONNECT_WITHIN_S) as connection:
-        yield connection
+    with _without_values():
+        if unit is not None:
+            yield _mine(unit).connection
+            return
+        if engine.pool is None:
+            raise RuntimeError("the database is not open: call db.open_pool() first")
+        async with engine.pool.acquire(timeout=CONNECT_WITHIN_S) as connection:
+            yield connection
+
+
+@contextmanager
+def _without_values() -> Iterator[None]:
+    """Let errors pass without the values that they are about, which may be somebody's address or secret."""
+    try:
+        yield
+    except Exception as error:
+        _forget_values(error)
+        raise
+
+
+def _forget_values(error: BaseException | None) -> None:
+    if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
+        # Of a key that exists already it says which, and of an argument that is of another type what it is.
+        error.detail = None
+        error.args = tuple(_ARGUMENT.sub(r"\1", str(said)) for said in error.args)
 
 
 def _mine(unit: Unit) -> Unit:

@@ -2,7 +2,7 @@
 
 PgQueuer's statements where it has them, ours beside. All run in the transaction that is under way, or on the
 pool outside of one. A job is `queued`, then `picked` by a worker, then gone; or `failed`, which is parked:
-kept with its error until somebody says `maycole jobs retry`.
+kept with its error until somebody says `maycole jobs retry`, or it is dropped (domain/parked.py).
 """
 
 import uuid
@@ -245,6 +245,27 @@ async def tidy() -> int:
         KEPT_DAYS,
     )
     return int(tag.rpartition(" ")[2])
+
+
+async def drop_parked(
+    secret: Sequence[str], *, secret_kept: timedelta, kept: timedelta, most: int
+) -> list[tuple[int, str]]:
+    """Drop jobs that have been parked for longer than that, and log it; their ids and names."""
+    rows = await db.fetch(
+        """WITH dropped AS (
+               DELETE FROM pgqueuer WHERE id IN (
+                   SELECT id FROM pgqueuer WHERE status = 'failed' AND updated < now() -
+                       CASE WHEN entrypoint = ANY($1) THEN $2::interval ELSE $3::interval END
+                   ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED)
+               RETURNING id, entrypoint, priority)
+           INSERT INTO pgqueuer_log (job_id, status, priority, entrypoint)
+           SELECT id, 'deleted', priority, entrypoint FROM dropped RETURNING job_id, entrypoint""",
+        list(secret),
+        secret_kept,
+        kept,
+        most,
+    )
+    return [(row["job_id"], row["entrypoint"]) for row in rows]
 
 
 async def _still_ours(row: Row) -> bool:

@@ -38,7 +38,13 @@ KINDS: Final[dict[str, tuple[str, ...]]] = {
     "account_closed": ("name", "program", "ip"),
 }
 ADDRESS_CHARS_MAX: Final = 254
-_ADDRESS: Final = re.compile(r"""[^\s\x00-\x1f\x7f@<>()\[\]\\,;:"]+@[^\s\x00-\x1f\x7f@<>()\[\]\\,;:"]+""")
+_LABEL: Final = r"[^\s\x00-,./:-@\[-`{-\x9f]+"  # letters and digits of any script, hyphens
+# An address that mail can reach, as far as one can tell without trying: RFC 5322's addr-spec with the letters
+# of RFC 6531, without quotes and comments, and with dots wherever people have them (as in HTML).
+ADDRESS: Final = (
+    rf"""^[^\s\x00-\x1f\x7f-\x9f@<>()\[\]\\,;:"]{{1,64}}@(?!-){_LABEL}(?:\.(?!-){_LABEL})*(?!\n)$"""
+)
+_ADDRESS: Final = re.compile(ADDRESS)
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):

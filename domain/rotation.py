@@ -15,10 +15,29 @@ AT_ONCE: Final = 200
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where sealed values are: a table with an `id`, and a column of it."""
+    """Where sealed values are: a table with an `id`, and a column of it, or the `field` of a JSON column.
+
+    `good` says of which rows; what nobody can use any more opens nothing, and need not be opened.
+    """
 
     table: str
     column: str
+    field: str | None = None
+    good: str = "true"
+
+    @property
+    def value(self) -> str:
+        """The sealed value, in SQL."""
+        return self.column if self.field is None else f"{self.column} ->> '{self.field}'"
+
+    @property
+    def replaced(self) -> str:
+        """The column with $3 for the sealed value, in SQL."""
+        return (
+            "$3"
+            if self.field is None
+            else f"jsonb_set({self.column}, '{{{self.field}}}', to_jsonb($3::text))"
+        )
 
     def of(self, row_id: str) -> str:
         """The place of one of them, for domain/crypto.py."""
@@ -29,6 +48,8 @@ SEALED: Final = (
     Place("oauth_identities", "tokens"),
     Place("mfa_factors", "secret"),
     Place("audit_keys", "secret"),
+    # Flows to a provider that are under way (domain/auth/oauth_flows.py).
+    Place("one_time_tokens", "data", field="sealed", good="used_at IS NULL AND expires_at > now()"),
 )
 
 
@@ -49,8 +70,8 @@ async def _column(place: Place) -> Rotated:
     resealed, unopenable, last = 0, 0, ""
     while True:
         rows = await db.fetch(
-            f"""SELECT id, {place.column} AS sealed FROM {place.table}
-                WHERE id > $1 AND {place.column} IS NOT NULL AND NOT starts_with({place.column}, $2)
+            f"""SELECT id, {place.value} AS sealed FROM {place.table}
+                WHERE id > $1 AND {place.good} AND NOT starts_with({place.value}, $2)
                 ORDER BY id LIMIT {AT_ONCE}""",  # noqa: S608 - names of ours
             last,
             crypto.current_prefix(),
@@ -62,7 +83,8 @@ async def _column(place: Place) -> Rotated:
                 unopenable += 1
                 continue
             tag = await db.execute(
-                f"UPDATE {place.table} SET {place.column} = $3 WHERE id = $1 AND {place.column} = $2",  # noqa: S608 - names of ours
+                f"""UPDATE {place.table} SET {place.column} = {place.replaced}
+                    WHERE id = $1 AND {place.value} = $2""",  # noqa: S608 - names of ours
                 row["id"],
                 row["sealed"],
                 crypto.sealed(place.of(row["id"]), plain),

@@ -62,6 +62,10 @@ class Providers:
         return whole
 
     async def close(self) -> None:
+        """Ask nobody any more, and hang up."""
+        for provider in self._by_name.values():
+            if isinstance(provider, Oidc):
+                await provider.close()
         await self._http.close()
 
     def _redirect_uri(self, name: str) -> str:

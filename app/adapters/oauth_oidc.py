@@ -1,10 +1,10 @@
 """OpenID Connect: Google, and any issuer that is configured.
 
 What the issuer says of itself (discovery) and its keys are kept for an hour. A token that is signed with a
-key we do not know has us look again, at most once a minute: a made-up one makes us ask nobody.
+key we do not know has us look again, at most once a minute: a made-up one makes us ask nobody. Of each there
+is one request at a time, whose answer or failure is that of all who wait: nobody queues for a silent issuer.
 """
 
-import asyncio
 import hmac
 import time
 from typing import Any, Final
@@ -14,6 +14,7 @@ from authlib.integrations.httpx_client import AsyncOAuth2Client
 from jwt import PyJWK
 
 from app.adapters import oauth_id_token as id_token
+from app.adapters.in_flight import InFlight
 from app.adapters.oauth_http import SECRET_IN_BODY, Http, Wrong, address, asking, get, kept, text, tokens
 from app.config_oauth import Provider
 from domain.auth.oauth_model import Begun, Flow, Profile
@@ -55,7 +56,8 @@ class Oidc:
         self._metadata: tuple[float, _Metadata] | None = None
         self._keys: tuple[float, list[dict[str, Any]]] | None = None
         self._looked_again = -LOOKS_AGAIN_S
-        self._lock = asyncio.Lock()
+        self._discovering = InFlight[_Metadata]()
+        self._fetching = InFlight[None]()
 
     async def ready(self) -> None:
         """Raise unless the issuer can be asked: nobody is sent away before that."""
@@ -114,15 +116,23 @@ class Oidc:
                 raise Wrong("the userinfo is somebody else's")
         return {**more, **said}
 
+    async def close(self) -> None:
+        """Ask no more."""
+        await self._discovering.stop()
+        await self._fetching.stop()
+
     async def _discover(self) -> _Metadata:
-        async with self._lock:
-            if self._metadata is None or time.monotonic() - self._metadata[0] > KEPT_S:
-                url = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
-                found = await get(self._client(), self.name, url, _Metadata)
-                async with asking(self.name):
-                    self._check(found)
-                self._metadata = (time.monotonic(), found)
-            return self._metadata[1]
+        if self._metadata is None or time.monotonic() - self._metadata[0] > KEPT_S:
+            return await self._discovering.join(self._look_up)
+        return self._metadata[1]
+
+    async def _look_up(self) -> _Metadata:
+        url = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
+        found = await get(self._client(), self.name, url, _Metadata)
+        async with asking(self.name):
+            self._check(found)
+        self._metadata = (time.monotonic(), found)
+        return found
 
     def _check(self, found: _Metadata) -> None:
         """It is about this issuer (Discovery 1.0 section 4.3), and sends nobody over an open wire."""
@@ -139,15 +149,15 @@ class Oidc:
             raise Wrong("an endpoint is not https")
 
     async def _key(self, metadata: _Metadata, algorithm: str, kid: str | None) -> PyJWK:
-        async with self._lock:
-            at = time.monotonic()
-            if self._keys is None or at - self._keys[0] > KEPT_S:
-                await self._fetch(metadata)
-            found = self._find(algorithm, kid)
-            if found is None and at - self._looked_again >= LOOKS_AGAIN_S:
+        at = time.monotonic()
+        if self._keys is None or at - self._keys[0] > KEPT_S:
+            await self._fetching.join(lambda: self._fetch(metadata))
+        found = self._find(algorithm, kid)
+        if found is None and (self._fetching.is_under_way or at - self._looked_again >= LOOKS_AGAIN_S):
+            if not self._fetching.is_under_way:
                 self._looked_again = at
-                await self._fetch(metadata)
-                found = self._find(algorithm, kid)
+            await self._fetching.join(lambda: self._fetch(metadata))
+            found = self._find(algorithm, kid)
         if found is None:
             raise Wrong("the id_token is signed with a key that the issuer does not have")
         return found

@@ -20,7 +20,8 @@ import msgspec
 
 from domain import channels, db, jobs, pages
 from domain.actor import Actor
-from domain.audit_logs import leaves, merkle, signing, tree
+from domain.audit_logs import copies, leaves, merkle, signing, tree
+from domain.audit_logs.copies import Copy
 from domain.audit_logs.merkle import Grown
 from domain.audit_logs.seals_model import Checkpoint, Sealed, SignedCheckpoint
 from domain.clock import now
@@ -93,8 +94,15 @@ async def seal(team_id: str, *, kept_from: int | None = None) -> int:
         text = checkpoint.text
         checkpoint = msgspec.structs.replace(checkpoint, signature=key.sign(text.encode()))
         await _write(unit.connection, checkpoint, b"".join(added), grown)
+        await copies.enqueue(team_id)
         await record(Actor(), Sealed(team_id=team_id, checkpoint=signed(checkpoint, key.public)))
     return len(rows)
+
+
+@copies.COPY.handler
+async def copy(wanted: Copy) -> None:
+    """Copy the newest checkpoint of a team: the others are under its root."""
+    await copies.write(await newest(wanted.team_id))
 
 
 async def newest(team_id: str) -> SignedCheckpoint | None:

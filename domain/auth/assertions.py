@@ -5,16 +5,17 @@ Rules   a challenge is good once, whatever comes of it, and for what it was issu
 """
 
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from domain import db
-from domain.auth import ceremony, challenges
-from domain.auth.challenges import Purpose
+from domain.auth import ceremony, one_time
 from domain.auth.passkeys_model import Assertion, Options
 from domain.clock import now
+from domain.users import service as users
 
+Purpose = Literal["passkey_register", "passkey_login", "passkey_second_factor", "passkey_step_up"]
 CHALLENGE_LASTS: Final = timedelta(minutes=5)
 
 
@@ -41,7 +42,7 @@ async def options(purpose: Purpose, *, user_id: str | None = None, session_id: s
     """What the browser is to ask for: one of this user's passkeys, or whichever there is."""
     ceremony.party()
     known = await credentials(user_id) if user_id is not None else []
-    challenge = await challenges.issue(
+    challenge = await one_time.issue(
         purpose, lasts=CHALLENGE_LASTS, user_id=user_id, data={"session": session_id}
     )
     return Options(public_key=ceremony.request_options(challenge, known))
@@ -58,7 +59,7 @@ async def spent_challenge(
 ) -> str:
     """The challenge that is answered, which is spent now. Raises Refused where it is not this one's."""
     challenge = ceremony.challenge_of(client_data)
-    held = await challenges.spend(purpose, challenge)
+    held = await one_time.spend(purpose, challenge)
     if held is None or held.user_id != user_id or held.data.get("session") != session_id:
         raise ceremony.Refused("no such challenge")
     return challenge
@@ -67,7 +68,10 @@ async def spent_challenge(
 async def judge(
     given: Assertion, purpose: Purpose, *, user_id: str | None = None, session_id: str | None = None
 ) -> Shown | Refusal:
-    """Whether it passes, in the transaction that is under way; `user_id` is who must have shown it."""
+    """Whether it passes, in the transaction that is under way; `user_id` is who must have shown it.
+
+    Whose passkey it is stays locked: the caller has locked `user_id`.
+    """
     row = await db.fetchrow(
         """SELECT p.id AS passkey_id, p.user_id, p.public_key, u.personal_team_id,
                   u.credentials_epoch, u.disabled_at IS NOT NULL AS disabled
@@ -77,6 +81,9 @@ async def judge(
     named: dict[str, Any] = (
         {name: row[name] for name in ("passkey_id", "user_id", "personal_team_id")} if row else {}
     )
+    if row is not None and user_id is None:
+        # The account before anything of it, as all do that take it back or close it.
+        await users.lock(row["user_id"])
     try:
         challenge = await spent_challenge(
             purpose, given.response.client_data_json, user_id=user_id, session_id=session_id

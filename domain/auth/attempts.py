@@ -3,7 +3,8 @@
 Rules   an account that does not exist, is disabled or has no password costs what another one does: as many
         hashes, statements and commits. So what fails for an address that nobody has is in the trail as well,
         in that of UNKNOWN, which belongs to no team. A wrong password leaves a row each, since they are few
-        (throttle.py); attempts that are refused leave one a minute and account, which counts them.
+        (throttle.py); attempts that are refused leave one a minute for what refused them, which counts them:
+        that of an account in its own trail, that of an address, or of all, in the one of UNKNOWN.
 """
 
 from collections.abc import Sequence
@@ -14,8 +15,7 @@ from domain import db
 from domain.actor import Actor
 from domain.auth import throttle
 from domain.auth.model import LoginFailed
-from domain.auth.throttle import Key
-from domain.errors import RateLimited
+from domain.auth.throttle import Key, TooMany
 from domain.record import record
 from domain.users import service as users
 from domain.users.model import UNKNOWN_TEAM, UNKNOWN_USER
@@ -25,12 +25,16 @@ TOLD_EVERY: Final = timedelta(minutes=1)
 
 
 async def begin(actor: Actor, email: str) -> Sequence[Key]:
-    """What this attempt is counted for. Raises RateLimited `too_many_attempts` where it has to wait."""
+    """What this attempt is counted for. Raises RateLimited `too_many_attempts` where it has to wait.
+
+    Not in a transaction: the counters must hold whatever becomes of it.
+    """
+    assert not db.is_writing(), "what is counted is committed at once"
     counted = await throttle.of_sign_in(email, actor.ip)
     try:
         await throttle.check(counted)
-    except RateLimited:
-        await _refused(actor, email, counted)
+    except TooMany as refusal:
+        await _refused(actor, email, refusal.key)
         raise
     return counted
 
@@ -41,12 +45,13 @@ async def failed(actor: Actor, known: Credentials | None) -> None:
         await record(actor, _event(known, reason="wrong_credentials"))
 
 
-async def _refused(actor: Actor, email: str, counted: Sequence[Key]) -> None:
+async def _refused(actor: Actor, email: str, by: Key) -> None:
     known = await users.credentials(email)
     async with db.transaction():
-        attempts = await throttle.refused(counted, TOLD_EVERY)
+        attempts = await throttle.refused(by, TOLD_EVERY)
         if attempts is not None:
-            await record(actor, _event(known, reason="too_many_attempts", attempts=attempts))
+            whose = known if by.own else None
+            await record(actor, _event(whose, reason="too_many_attempts", attempts=attempts))
 
 
 def _event(known: Credentials | None, *, reason: str, attempts: int = 1) -> LoginFailed:

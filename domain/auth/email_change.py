@@ -11,7 +11,7 @@ from typing import Final
 import asyncpg
 import msgspec
 
-from domain import db, ids, jobs, mail
+from domain import db, ids, jobs
 from domain.actor import Actor
 from domain.auth import links, one_time, post, recovery, sessions, takeover
 from domain.auth.mails_model import (
@@ -47,10 +47,8 @@ MOVE: Final = jobs.Job("auth.change_email", Moving, secret=True)
 async def request(actor: Actor, given: EmailChange) -> None:
     """Have both addresses asked.
 
-    Raises Forbidden `wrong_password`, Invalid `same_address`, `undeliverable_address`.
+    Raises Forbidden `wrong_password`, Invalid `same_address`.
     """
-    if not mail.is_deliverable(given.email):
-        raise Invalid("No mail can be sent to this address.", code="undeliverable_address")
     await recovery.prove(actor, given.password)
     async with db.transaction():
         await sessions.hold(actor)

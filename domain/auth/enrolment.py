@@ -3,8 +3,12 @@
 Owns    mfa_factors, recovery_codes
 Says    auth.factor_started, auth.factor_added, auth.factor_removed, auth.recovery_codes_renewed,
         auth.second_factor_failed
-Rules   a secret counts for nothing until a code of it was shown; what is confirmed is never overwritten.
+Rules   a secret counts for nothing until a code of it was shown, which may be guessed at no more than any
+        other; after UNCONFIRMED_FOR it is void. What is confirmed is never overwritten.
 """
+
+from datetime import timedelta
+from typing import Final
 
 from domain import crypto, db, ids
 from domain.actor import Actor
@@ -22,6 +26,8 @@ from domain.clock import now
 from domain.errors import Conflict, Forbidden, NotFound
 from domain.record import record
 from domain.users import service as users
+
+UNCONFIRMED_FOR: Final = timedelta(minutes=15)
 
 
 async def start(actor: Actor) -> NewTotp:
@@ -54,21 +60,27 @@ async def start(actor: Actor) -> NewTotp:
 async def confirm(actor: Actor, code: str) -> ShownCodes:
     """From now on signing in asks for a second factor; ten recovery codes, shown this once.
 
-    Raises Conflict `totp_enrolled` or `totp_not_started`, Forbidden `wrong_code`.
+    Wrong ones are counted with those of signing in. Raises Conflict `totp_enrolled` or `totp_not_started`,
+    Forbidden `wrong_code`, RateLimited `too_many_attempts`.
     """
     async with db.transaction():
         await sessions.hold(actor)
         row = await db.fetchrow(
-            "SELECT id, confirmed_at FROM mfa_factors WHERE user_id = $1 AND kind = 'totp' FOR UPDATE",
+            """SELECT id, confirmed_at FROM mfa_factors
+               WHERE user_id = $1 AND kind = 'totp' AND (confirmed_at IS NOT NULL OR created_at > $2)
+               FOR UPDATE""",
             actor.user,
+            now() - UNCONFIRMED_FOR,
         )
         if row is None:
             raise Conflict("Ask for a secret first: POST /api/auth/mfa/totp.", code="totp_not_started")
         if row["confirmed_at"] is not None:
             raise _enrolled()
+        await mfa.hold(actor.user, code)
         # The code that confirms is used: it signs nobody in.
         right = totp.is_code(code) and await mfa.code_used(actor.user, code)
         if right:
+            await mfa.right(actor.user)
             await db.execute("UPDATE mfa_factors SET confirmed_at = $2 WHERE id = $1", row["id"], now())
             codes = await recovery_codes.renew(actor.user)
             await mfa.passed_in_session(actor, ("otp", "mfa"))

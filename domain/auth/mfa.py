@@ -15,9 +15,8 @@ from msgspec import UNSET, UnsetType
 
 from domain import crypto, db
 from domain.actor import Actor
-from domain.auth import assertions, challenges, factor_attempts, proofs, recovery_codes, totp
-from domain.auth.assertions import Refusal
-from domain.auth.challenges import Purpose
+from domain.auth import assertions, one_time, proofs, recovery_codes, throttle, totp
+from domain.auth.assertions import Purpose, Refusal
 from domain.auth.mfa_model import (
     Factor,
     RecoveryCodeUsed,
@@ -29,9 +28,11 @@ from domain.auth.mfa_model import (
     StepUp,
 )
 from domain.auth.passkeys_model import Assertion, Options
+from domain.auth.throttle import FACTORS, Key
 from domain.clock import now
 from domain.errors import Conflict, FieldError, Forbidden, Invalid, Unauthenticated, Unavailable
 from domain.record import record
+from domain.users import service as users
 
 FRESH_FOR: Final = timedelta(minutes=10)
 TOKEN_LASTS: Final = timedelta(minutes=5)
@@ -122,7 +123,8 @@ async def gate(actor: Actor, proof: proofs.Proof, *, code: str | None = None) ->
         return proof
     if code is None:
         async with db.transaction():
-            token = await challenges.issue("mfa", lasts=TOKEN_LASTS, user_id=user_id, data=proofs.kept(proof))
+            await users.lock(user_id)
+            token = await one_time.issue("mfa", lasts=TOKEN_LASTS, user_id=user_id, data=proofs.kept(proof))
             await record(actor, SecondFactorAsked(team_id=team_id, user_id=user_id))
         raise Unauthenticated(
             "Show a second factor: POST /api/auth/mfa/verify with this token and a code.",
@@ -139,32 +141,38 @@ async def gate(actor: Actor, proof: proofs.Proof, *, code: str | None = None) ->
 
 
 async def hold(user_id: str, proof: Proof) -> None:
-    """Let nobody else try for this account until the transaction ends.
+    """Let nobody else try for this account until the transaction ends, nor take it back or close it.
 
-    Raises RateLimited `too_many_attempts` while there is a wait, for what could be guessed.
+    What could be guessed is counted, as one that fails: `right` takes that back, and so does a rollback.
+    Raises RateLimited `too_many_attempts` while there is a wait.
     """
-    await (factor_attempts.check if isinstance(proof, str) else factor_attempts.lock)(_key(user_id))
+    await users.lock(user_id)
+    if isinstance(proof, str):
+        # A passkey cannot be guessed: counting it would let strangers keep the owner waiting.
+        await throttle.check([_counter(user_id)])
+
+
+async def right(user_id: str) -> None:
+    """A second factor of this account was right: no failure is held against them any more."""
+    await throttle.cleared([_counter(user_id)])
 
 
 async def prove(
     actor: Actor, account: Actor, proof: Proof, *, purpose: Purpose = "passkey_second_factor"
 ) -> Shown | None:
-    """The second factor of `account`, if it is one; None leaves a failure behind, in the same transaction.
+    """The second factor of `account`, if it is one; None leaves what `hold` has counted, and says so.
 
-    `actor` is who shows it, which need not be known yet. After `hold`.
+    `actor` is who shows it, which need not be known yet. In the same transaction, after `hold`.
     """
     assert account.personal_team_id is not None, "an account has a personal team"
     shown, reason = await _judged(actor, account, proof, purpose)
     if shown is None:
-        if isinstance(proof, str):
-            # A passkey cannot be guessed: counting it would let strangers keep the owner waiting.
-            await factor_attempts.failed(_key(account.user))
         failure = SecondFactorFailed(
             team_id=account.personal_team_id, user_id=account.user, factor=_kind(proof), reason=reason
         )
         await record(actor, failure)
     else:
-        await factor_attempts.cleared(_key(account.user))
+        await right(account.user)
     return shown
 
 
@@ -271,8 +279,8 @@ async def _judged(actor: Actor, account: Actor, proof: Proof, purpose: Purpose) 
     if (await enrolled(account)).totp_confirmed_at is None:
         return None, "no such factor"
     if totp.is_code(proof):
-        right = await code_used(account.user, proof)
-        return (Shown("totp", ("otp", "mfa")) if right else None), "wrong code"
+        is_right = await code_used(account.user, proof)
+        return (Shown("totp", ("otp", "mfa")) if is_right else None), "wrong code"
     if not await recovery_codes.use(account.user, proof):
         return None, "wrong code"
     assert account.personal_team_id is not None, "an account has a personal team"
@@ -297,5 +305,5 @@ def _factors(has: SecondFactors) -> list[Factor]:
     return [factor for factor, is_there in there.items() if is_there]
 
 
-def _key(user_id: str) -> str:
-    return f"factors:{user_id}"
+def _counter(user_id: str) -> Key:
+    return Key(f"factors:{user_id}", FACTORS, own=True)  # an id tells nobody's address: it needs no hash

@@ -1,4 +1,7 @@
-"""One-time tokens: what a link in a mail carries. Good once, for one purpose, for a while.
+"""One-time tokens: good once, for one purpose, for a while.
+
+    links       in mails: `peek` and `consume`, which say what is said of every link that is no good
+    the rest    second steps of signing in, challenges for passkeys: `find` and `spend`
 
 Rules   a token is 256 random bits, of which only the SHA-256 is kept. Unknown, used, expired, or meant for
         something else: whoever shows it is told the same. Of many who show it at once one is first.
@@ -45,9 +48,9 @@ async def issue(
     data: dict[str, Any] | None = None,
     alone: bool = False,
 ) -> str:
-    """A new token, in the transaction that is under way; with `alone` the user's earlier ones are void."""
-    db.current()
+    """A new token, in base64url; with `alone` the user's earlier ones are void, in the same transaction."""
     if alone:
+        db.current()
         assert user_id is not None, "tokens are void for a user"
         await void(user_id, purpose)
     token = PREFIX + secrets.token_urlsafe(32)
@@ -67,8 +70,8 @@ async def issue(
     return token
 
 
-async def peek(purpose: str, token: str) -> Token:
-    """What is known of a good token, which stays good. Raises Invalid `link_invalid`."""
+async def find(purpose: str, token: str) -> Token | None:
+    """What is known of a good token, which stays good; None for any other."""
     row = await db.fetchrow(
         """SELECT * FROM one_time_tokens
            WHERE hash = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > $3""",
@@ -76,15 +79,33 @@ async def peek(purpose: str, token: str) -> Token:
         purpose,
         now(),
     )
-    if row is None:
+    return db.as_struct(Token, row) if row else None
+
+
+async def spend(purpose: str, token: str) -> Token | None:
+    """The same, and it is used up; rolled back, it is good again. Whoever locks its user does so before."""
+    row = await db.fetchrow(
+        """UPDATE one_time_tokens SET used_at = $3
+           WHERE hash = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > $3 RETURNING *""",
+        hashed(token),
+        purpose,
+        now(),
+    )
+    return db.as_struct(Token, row) if row else None
+
+
+async def peek(purpose: str, token: str) -> Token:
+    """What is known of a link's token, which stays good. Raises Invalid `link_invalid`."""
+    found = await find(purpose, token)
+    if found is None:
         raise invalid()
-    return db.as_struct(Token, row)
+    return found
 
 
 async def consume(purpose: str, token: str) -> Token:
-    """Use a token up, in the transaction that is under way: rolled back, it is good again.
+    """Use a link's token up, in the transaction that is under way. Its user stays locked.
 
-    Its user stays locked. Raises Invalid `link_invalid`.
+    Raises Invalid `link_invalid`.
     """
     db.current()
     # The user before the token, as all who void tokens do: two links followed at once do not deadlock.
@@ -94,16 +115,10 @@ async def consume(purpose: str, token: str) -> Token:
         hashed(token),
         purpose,
     )
-    row = await db.fetchrow(
-        """UPDATE one_time_tokens SET used_at = $3
-           WHERE hash = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > $3 RETURNING *""",
-        hashed(token),
-        purpose,
-        now(),
-    )
-    if row is None:
+    spent = await spend(purpose, token)
+    if spent is None:
         raise invalid()
-    return db.as_struct(Token, row)
+    return spent
 
 
 async def void(user_id: str, *purposes: str) -> None:

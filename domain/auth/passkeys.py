@@ -12,7 +12,7 @@ from webauthn.helpers import bytes_to_base64url
 
 from domain import db, ids
 from domain.actor import Actor
-from domain.auth import assertions, ceremony, challenges, mfa, sessions, ways_in
+from domain.auth import assertions, ceremony, mfa, one_time, sessions, ways_in
 from domain.auth import service as auth
 from domain.auth.assertions import CHALLENGE_LASTS, Refusal
 from domain.auth.model import SignedIn
@@ -46,7 +46,7 @@ async def registration_options(actor: Actor) -> Options:
     await mfa.require_fresh(actor)
     user, known = await users.me(actor), await assertions.credentials(actor.user)
     _room_for_one(len(known))
-    challenge = await challenges.issue(
+    challenge = await one_time.issue(
         "passkey_register", lasts=CHALLENGE_LASTS, user_id=user.id, data={"session": actor.session_id}
     )
     return Options(

@@ -5,7 +5,8 @@ Choosing    refused are those that many people have had (common_passwords.py), t
             whom they are for, or ours. Source: NIST SP 800-63B section 3.1.1.2.
 Parameters  19 MiB, t=2, p=1 (OWASP's first recommendation; 37 ms on the machine where it was chosen). The
             threads are few on purpose: a burst of logins queues here and leaves the event loop, and so every
-            open socket, alone.
+            open socket, alone. Registering, which nothing else slows down, has a queue of its own, from which
+            one at a time comes here: however many strangers register, a login has a thread.
 """
 
 import asyncio
@@ -28,6 +29,8 @@ RETRY_AFTER_S = 2
 PRODUCT: Final = "maycole"
 WORD_CHARS_MIN: Final = 3  # shorter ones are in everything
 _waiting = 0
+_registering = 0
+_turn_to_register = asyncio.Semaphore(1)
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="argon2")
 _also: Callable[[str], Awaitable[bool]] | None = None
@@ -61,6 +64,19 @@ async def hashed(password: str) -> str:
     return await _off_the_loop(_hasher.hash, password)
 
 
+async def hashed_to_register(password: str) -> str:
+    """The same for an account that is not there yet, one after another. Raises Unavailable `busy`."""
+    global _registering
+    if _registering >= WAITING_MAX:
+        raise _busy()
+    _registering += 1
+    try:
+        async with _turn_to_register:
+            return await hashed(password)
+    finally:
+        _registering -= 1
+
+
 async def matches(password_hash: str | None, password: str) -> bool:
     """Whether this is the password; False, in the same time, where there is none to compare with.
 
@@ -79,12 +95,16 @@ async def _off_the_loop(work: Callable[..., T], *args: str) -> T:
     """In a thread, unless so many wait already that whoever waits last would give up first."""
     global _waiting
     if _waiting >= WAITING_MAX:
-        raise Unavailable("Too many are signing in at the moment.", code="busy", retryAfter=RETRY_AFTER_S)
+        raise _busy()
     _waiting += 1
     try:
         return await asyncio.get_running_loop().run_in_executor(_threads, work, *args)
     finally:
         _waiting -= 1
+
+
+def _busy() -> Unavailable:
+    return Unavailable("Too many are signing in at the moment.", code="busy", retryAfter=RETRY_AFTER_S)
 
 
 def _verify(password_hash: str, password: str) -> bool:

@@ -8,11 +8,11 @@ import msgspec
 
 from domain import db
 from domain.actor import Actor
-from domain.auth import assertions, challenges, mfa, proofs
+from domain.auth import assertions, mfa, one_time, proofs
 from domain.auth import service as auth
-from domain.auth.challenges import Held
 from domain.auth.mfa_model import SecondStep
 from domain.auth.model import SignedIn
+from domain.auth.one_time import Token
 from domain.auth.passkeys_model import Options
 from domain.clock import now
 from domain.errors import Unauthenticated
@@ -30,7 +30,7 @@ async def verify(actor: Actor, given: SecondStep) -> SignedIn:
         # Once more: somebody may have got in with it while we waited.
         held = await _held(given.mfa_token)
         shown = await mfa.prove(actor, account, proof)
-        if shown is not None and await challenges.spend("mfa", given.mfa_token) is None:
+        if shown is not None and await one_time.spend("mfa", given.mfa_token) is None:
             raise _invalid()
     if shown is None:
         raise mfa.wrong(Unauthenticated)
@@ -47,14 +47,14 @@ async def options(mfa_token: str) -> Options:
     return await assertions.options("passkey_second_factor", user_id=held.user_id)
 
 
-async def _held(token: str) -> Held:
-    held = await challenges.find("mfa", token)
+async def _held(token: str) -> Token:
+    held = await one_time.find("mfa", token)
     if held is None:
         raise _invalid()
     return held
 
 
-async def _account(actor: Actor, held: Held) -> Actor:
+async def _account(actor: Actor, held: Token) -> Actor:
     row = await db.fetchrow(
         "SELECT id, personal_team_id FROM users WHERE id = $1 AND disabled_at IS NULL", held.user_id
     )

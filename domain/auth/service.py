@@ -41,7 +41,7 @@ async def register(actor: Actor, new: Registration) -> SignedIn:
     Raises Conflict `email_taken`, and Invalid for a password that others would try first.
     """
     await passwords.check(new.password, email=new.email, name=new.name)
-    password_hash = await passwords.hashed(new.password)
+    password_hash = await passwords.hashed_to_register(new.password)
     return await open_account(actor, email=new.email, name=new.name, password_hash=password_hash, amr=["pwd"])
 
 

@@ -1,4 +1,4 @@
-"""Sweeping: what ended long ago is forgotten: sessions, one-time tokens, failures to sign in.
+"""Sweeping: what ended long ago is forgotten: sessions, tokens, secrets of no use, failures to sign in.
 
 The audit trail keeps what was done in those sessions.
 """
@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from domain import db, jobs
-from domain.auth import throttle
+from domain.auth import enrolment, throttle
 from domain.clock import now
 
 FORGOTTEN_AFTER: Final = timedelta(days=90)
@@ -28,6 +28,12 @@ async def sweep_one_time_tokens() -> None:
     await _forget("one_time_tokens", "id", "expires_at < $1", TOKENS_FORGOTTEN_AFTER)
 
 
+@jobs.cron("auth.sweep_unconfirmed_factors", every=HOURLY)
+async def sweep_unconfirmed_factors() -> None:
+    """Secrets of apps that nobody confirmed in time."""
+    await _forget("mfa_factors", "id", "confirmed_at IS NULL AND created_at < $1", enrolment.UNCONFIRMED_FOR)
+
+
 @jobs.cron("auth.sweep_failures", every=HOURLY)
 async def sweep_failures() -> None:
     """Failures that are held against nobody any more."""
@@ -35,12 +41,15 @@ async def sweep_failures() -> None:
 
 
 async def _forget(table: str, key: str, ended: str, ago: timedelta) -> None:
-    """Delete what `ended` so long ago, some at a time, so that nobody waits for it."""
+    """Delete what `ended` so long ago, some at a time, so that nobody waits for it.
+
+    Asked for each row again when it is locked: it may have begun anew meanwhile.
+    """
     tag = f"DELETE {AT_ONCE}"
     while tag == f"DELETE {AT_ONCE}":
         tag = await db.execute(
             f"""DELETE FROM {table} WHERE {key} IN (
-                    SELECT {key} FROM {table} WHERE {ended} LIMIT $2)""",  # noqa: S608 - names of ours
+                    SELECT {key} FROM {table} WHERE {ended} LIMIT $2) AND ({ended})""",  # noqa: S608 - names of ours
             now() - ago,
             AT_ONCE,
         )

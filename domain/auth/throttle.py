@@ -5,11 +5,13 @@
                 so that whoever guesses elsewhere cannot keep its owner out
     address     100 free, then 1, 2, 4 … 900 s; one is forgotten every 30 s. IPv4, or a /64 of IPv6
     everywhere  600 in a minute, from all addresses that an account is not known at; then the minute is over
+    factors     5 free, then 30, 60 … 3600 s; one is forgotten every hour. For an account, over all factors
 
 Rules   an attempt counts from its beginning, before anything is hashed, and success takes it back: however
         many come at once, on however many processes, no more than the free ones are tried. What is refused
-        counts for nothing, so that asking again makes nobody wait longer. An account that does not exist is
-        counted as one that does. Keys are keyed hashes: nobody's address can be read from the table.
+        counts for nothing, so that asking again makes nobody wait longer, and leaves no counter that was not
+        there: strangers do not fill the table. An account that does not exist is counted as one that does.
+        Keys are keyed hashes: nobody's address can be read from the table.
 """
 
 import hmac
@@ -19,6 +21,7 @@ from hashlib import sha256
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final
 
+import asyncpg
 import msgspec
 
 from domain import db, keys
@@ -50,7 +53,7 @@ class Rule(msgspec.Struct, frozen=True):
 ACCOUNT: Final = Rule(free=10, cap_s=60, forgets_one_in_s=600)
 ADDRESS: Final = Rule(free=100, cap_s=900, forgets_one_in_s=30)
 EVERYWHERE: Final = Rule(free=600, cap_s=60, forgets_one_in_s=60, first_s=60)
-ONE_TIME: Final = Rule(free=5, cap_s=900, forgets_one_in_s=600)
+FACTORS: Final = Rule(free=5, cap_s=3600, forgets_one_in_s=3600, first_s=30)
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -61,8 +64,20 @@ class Key(msgspec.Struct, frozen=True):
     own: bool = False
 
 
+class TooMany(RateLimited):
+    """`too_many_attempts`: somebody has to wait, because of what was counted for `key`."""
+
+    def __init__(self, key: Key, wait_s: int) -> None:
+        super().__init__(
+            "Too many attempts have failed: wait before the next one.",
+            code="too_many_attempts",
+            retryAfter=wait_s,
+        )
+        self.key = key
+
+
 def of(kind: str, name: str, rule: Rule, *, own: bool = False) -> Key:
-    """A key of any kind: a user's second factor, an address that mails are asked for, …"""
+    """A key of any kind: an account, a user's second factors, an address that mails are asked for, …"""
     digest = hmac.new(keys.derived(_PURPOSE)[0], f"{kind}:{name}".encode(), sha256).hexdigest()
     return Key(f"{kind}:{digest}", rule, own)
 
@@ -105,19 +120,15 @@ def network(ip: str | None) -> str:
 async def check(counted: Sequence[Key]) -> None:
     """Count an attempt for all of these, as one that fails; `cleared` and `untried` take it back.
 
-    Raises RateLimited `too_many_attempts`, and counts nothing, where one of them has to wait. Not in a
-    transaction: the counters must hold whatever becomes of it, and their locks are not held.
+    Raises TooMany, and counts nothing, where one of them has to wait. By itself it is committed at once. In a
+    transaction the counters stay locked until that ends, so those who try at the same time try one after
+    another; and what is rolled back has not been tried.
     """
-    assert not db.is_writing(), "what is counted is committed at once"
-    wait_s = None
-    while wait_s is None:  # the rows of a quiet time are swept away, at worst between two statements
-        wait_s = await _counted(counted)
-    if wait_s > 0:
-        raise RateLimited(
-            "Too many attempts have failed: wait before the next one.",
-            code="too_many_attempts",
-            retryAfter=wait_s,
-        )
+    row = None
+    while row is None:  # the rows of a quiet time are swept away, at worst between two statements
+        row = await _counted(counted)
+    if row["wait_s"] > 0:
+        raise TooMany(next(key for key in counted if key.name == row["key"]), row["wait_s"])
 
 
 async def cleared(counted: Sequence[Key]) -> None:
@@ -125,7 +136,8 @@ async def cleared(counted: Sequence[Key]) -> None:
     await db.execute(
         "DELETE FROM sign_in_failures WHERE key = ANY($1)", [key.name for key in counted if key.own]
     )
-    await untried([key for key in counted if not key.own])
+    if shared := [key for key in counted if not key.own]:
+        await untried(shared)
 
 
 async def untried(counted: Sequence[Key]) -> None:
@@ -139,13 +151,14 @@ async def untried(counted: Sequence[Key]) -> None:
     )
 
 
-async def refused(counted: Sequence[Key], every: timedelta) -> int | None:
-    """Count what was refused: how many since it was last told, if that is `every` ago; else None.
+async def refused(by: Key, every: timedelta) -> int | None:
+    """Count what this refused: how many since it was last told, if that is `every` ago; else None.
 
     In the transaction that is under way, which tells it (and holds the counter until it has).
     """
     unit = db.current()
-    told = _told(counted)
+    # The key of everywhere is another one each minute.
+    told = f"refused {'everywhere' if by.rule is EVERYWHERE else by.name}"
     row = await unit.connection.fetchrow(
         """INSERT INTO sign_in_failures AS f (key, failures, last_at) VALUES ($1, 1, to_timestamp(0))
            ON CONFLICT (key) DO UPDATE SET failures = f.failures + 1
@@ -161,23 +174,11 @@ async def refused(counted: Sequence[Key], every: timedelta) -> int | None:
     return failures
 
 
-def _told(counted: Sequence[Key]) -> str:
-    return f"refused {next(key.name for key in counted if key.own)}"
-
-
-async def _counted(counted: Sequence[Key]) -> int | None:
-    """Seconds to wait, 0 where the attempt was counted; None where a row was swept away just now."""
+async def _counted(counted: Sequence[Key]) -> asyncpg.Record | None:
+    """Seconds to wait (0 where the attempt was counted) and the key whose wait it is; None to ask again."""
     rules = [key.rule for key in counted]
-    names = [key.name for key in counted]
-    await db.execute(
-        """INSERT INTO sign_in_failures (key, failures, last_at)
-           SELECT key, 0, $2 FROM unnest($1::text[]) AS key ORDER BY key ON CONFLICT DO NOTHING""",
-        names,
-        now(),
-    )
-    wait: int | None = await db.fetchval(
-        _COUNT,
-        names,
+    given = (
+        [key.name for key in counted],
         [rule.free for rule in rules],
         [rule.first_s for rule in rules],
         [rule.cap_s for rule in rules],
@@ -185,34 +186,49 @@ async def _counted(counted: Sequence[Key]) -> int | None:
         [rule.most for rule in rules],
         now(),
     )
-    return wait
+    await db.execute(_MAKE, *given)
+    return await db.fetchrow(_COUNT, *given)
 
+
+_RULES: Final = """
+WITH rules AS (
+    SELECT * FROM unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::int[], $6::int[])
+        WITH ORDINALITY AS r (key, free, first_s, cap_s, forgets_s, most, nth)
+)"""
+_WAIT_S: Final = """
+CASE WHEN c.failures < r.free THEN 0
+     ELSE least(r.cap_s, r.first_s * 2 ^ least(20, c.failures - r.free))
+          - greatest(0, extract(epoch FROM $7::timestamptz - c.last_at)) END"""
+
+# The counters that are not there yet, unless one that is refuses: which it does for others as well.
+_MAKE: Final = f"""{_RULES}
+INSERT INTO sign_in_failures (key, failures, last_at)
+SELECT r.key, 0, $7 FROM rules r
+WHERE NOT EXISTS (SELECT FROM sign_in_failures c JOIN rules r USING (key) WHERE {_WAIT_S} > 0)
+ORDER BY r.key ON CONFLICT DO NOTHING
+"""  # noqa: S608 - no input
 
 # One statement, so that its locks (taken in the order of the keys) are gone when it is. `last_at` moves on by
 # what has been forgotten, and to the present only where the next one has to wait from there: else whoever
 # fails often enough would never be forgiven anything.
-_COUNT: Final = """
-WITH rules AS (
-    SELECT * FROM unnest($1::text[], $2::int[], $3::int[], $4::int[], $5::int[], $6::int[])
-        AS r (key, free, first_s, cap_s, forgets_s, most)
-), locked AS MATERIALIZED (
+_COUNT: Final = f"""{_RULES}, locked AS MATERIALIZED (
     SELECT key, failures, last_at, greatest(0, extract(epoch FROM $7::timestamptz - last_at)) AS passed_s
     FROM sign_in_failures WHERE key = ANY($1) ORDER BY key FOR UPDATE
 ), standing AS (
-    SELECT r.*, l.last_at, floor(l.passed_s / r.forgets_s)::bigint AS forgotten,
-        greatest(0, l.failures - floor(l.passed_s / r.forgets_s))::int AS failures,
-        CASE WHEN l.failures < r.free THEN 0
-             ELSE least(r.cap_s, r.first_s * 2 ^ least(20, l.failures - r.free)) - l.passed_s END AS wait_s
-    FROM locked l JOIN rules r USING (key)
+    SELECT r.*, c.last_at, floor(c.passed_s / r.forgets_s)::bigint AS forgotten,
+        greatest(0, c.failures - floor(c.passed_s / r.forgets_s))::int AS failures, {_WAIT_S} AS wait_s
+    FROM locked c JOIN rules r USING (key)
 ), verdict AS (
-    SELECT count(*) AS found, greatest(0, ceil(max(wait_s)))::int AS wait_s FROM standing
+    SELECT count(*) = cardinality($1::text[]) AS complete, greatest(0, ceil(max(wait_s)))::int AS wait_s,
+        (array_agg(key ORDER BY nth) FILTER (WHERE wait_s > 0))[1] AS key
+    FROM standing
 ), counted AS (
     UPDATE sign_in_failures f
     SET failures = least(s.failures + 1, s.most),
         last_at = CASE WHEN s.failures = 0 OR s.failures + 1 >= s.free THEN $7
                        ELSE s.last_at + make_interval(secs => s.forgotten * s.forgets_s) END
     FROM standing s, verdict v
-    WHERE f.key = s.key AND v.wait_s = 0 AND v.found = cardinality($1::text[])
+    WHERE f.key = s.key AND v.wait_s = 0 AND v.complete
 )
-SELECT CASE WHEN found = cardinality($1::text[]) THEN wait_s END FROM verdict
-"""
+SELECT wait_s, key FROM verdict WHERE complete OR wait_s > 0
+"""  # noqa: S608 - no input

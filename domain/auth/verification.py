@@ -11,14 +11,14 @@ from typing import Final
 
 import msgspec
 
-from domain import db, ids, jobs, mail
+from domain import db, ids, jobs
 from domain.actor import Actor
 from domain.auth import links, one_time, passwords, post, takeover
 from domain.auth.mails_model import AccountMade, EmailVerified, LoginUnverified, RegistrationRefused
 from domain.auth.model import Registration
 from domain.auth.one_time import Token
 from domain.clock import now
-from domain.errors import Conflict, Forbidden, Invalid
+from domain.errors import Conflict, Forbidden
 from domain.record import record
 from domain.teams import service as teams
 from domain.users import service as users
@@ -117,8 +117,6 @@ async def require(actor: Actor) -> None:
 
 async def apply(actor: Actor, new: Registration) -> None:
     """Register, where the answer tells nobody who has an account: a job makes it, and mails what to do."""
-    if not mail.is_deliverable(new.email):
-        raise Invalid("No mail can be sent to this address.", code="undeliverable_address")
     await passwords.check(new.password, email=new.email, name=new.name)
     applicant = Applicant(
         actor=actor,
@@ -126,7 +124,7 @@ async def apply(actor: Actor, new: Registration) -> None:
         team_id=ids.new("team"),
         email=new.email,
         name=new.name,
-        password_hash=await passwords.hashed(new.password),
+        password_hash=await passwords.hashed_to_register(new.password),
     )
     async with db.transaction():
         await jobs.enqueue(REGISTER, applicant)

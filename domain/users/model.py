@@ -6,15 +6,15 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from domain import channels
+from domain import channels, mail
 from domain.events import Change, Event, Resource, difference
 
 Email = Annotated[
     str,
     Meta(
         min_length=3,
-        max_length=254,
-        pattern=r"^[^@\s]+@[^@\s]+(?!\n)$",
+        max_length=mail.ADDRESS_CHARS_MAX,
+        pattern=mail.ADDRESS,
         description="an e-mail address (RFC 5321: at most 254 characters); upper and lower case are the same",
     ),
 ]

@@ -5,6 +5,7 @@ import json
 import secrets
 from typing import Any
 
+import asyncpg
 import pytest
 
 from domain import db
@@ -118,6 +119,17 @@ async def test_who_closes_accounts_with_an_address_that_is_not_theirs_floods_nob
         assert (await api.call("DELETE", "/users/me", token=token)).status_code == 204
     await settled()
     assert kinds(mailbox, email).count("closed") == 1
+
+
+async def test_the_trail_of_a_closed_account_keeps_what_it_said(api: Api) -> None:
+    """Its rows are append only, so docs/identity/sessions.md has to say it."""
+    ann = await api.person("Before")
+    assert (await ann.patch("/users/me", {"name": "After"})).status_code == 200
+    assert (await ann.delete("/users/me")).status_code == 204
+    changes = await db.fetch("SELECT changes FROM audit_logs WHERE user_id = $1", ann.id)
+    assert {"name": {"before": "Before", "after": "After"}} in [row["changes"] for row in changes]
+    with pytest.raises(asyncpg.RaiseError, match="append only"):
+        await db.execute("UPDATE audit_logs SET changes = '{}' WHERE user_id = $1", ann.id)
 
 
 async def test_teams_that_would_have_no_owner_are_named_and_nothing_is_closed(api: Api) -> None:

@@ -14,6 +14,7 @@ import pytest
 from app.cli import main
 from app.config import Config
 from app.main import NEEDED
+from tests.processes import running
 
 MAYCOLE = Path(sys.executable).parent / "maycole"
 COMMANDS = ("up", "serve", "worker", "jobs", "migrate", "demo")
@@ -113,3 +114,13 @@ def test_a_database_that_is_not_there_is_said_in_one_line() -> None:
     assert refused.returncode == 1
     assert refused.stderr.startswith("maycole migrate: ")
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_server_that_is_told_to_stop_exits_with_0(
+    config: Config, workers: int, number: signal.Signals
+) -> None:
+    async with running(config, workers=workers) as served:
+        served.process.send_signal(number)
+        assert await served.process.wait() == 0

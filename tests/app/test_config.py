@@ -33,6 +33,10 @@ WRONG = [
     ({"SENDGRID_FROM_EMAIL": "a@b.example, c@d.example"}, "SENDGRID_FROM_EMAIL is"),
     ({"SENDGRID_FROM_EMAIL": "a@b.example\nBcc: c@d.example"}, "SENDGRID_FROM_EMAIL is"),
     ({"AUTH_REQUIRE_VERIFIED_EMAIL": "maybe"}, "AUTH_REQUIRE_VERIFIED_EMAIL is 'maybe': use on or off"),
+    *(
+        ({"JOBS_PARKED_DAYS": days}, f"JOBS_PARKED_DAYS is {days!r}: use a number of days")
+        for days in ("0", "-1", "x", "1.5", "99999", "٣")
+    ),
     ({"PUBLIC_URL": "app.example"}, "PUBLIC_URL must begin with http://"),
     ({"ALLOWED_ORIGINS": "https://a.example, app.example"}, "ALLOWED_ORIGINS has 'app.example'"),
     ({"ALLOWED_ORIGINS": "https://app.example/"}, "ALLOWED_ORIGINS has 'https://app.example/'"),

@@ -172,6 +172,40 @@ async def test_the_trail_has_every_wrong_password_and_refused_ones_once_a_minute
     assert told == [1, 20], "none is lost: the later row has those that the first left out"
 
 
+@pytest.mark.parametrize("nth", [1, 2], ids=["the address", "everywhere"])
+async def test_whoever_is_refused_whatever_the_account_leaves_no_rows(api: Api, url: str, nth: int) -> None:
+    """Else a stranger with ever-fresh addresses would fill the tables, and be kept waiting for nothing."""
+    ann = await api.person()
+    async with elsewhere(url) as there:
+        await login(there, "nobody-yet@example.org", "wrong")
+        ip = await db.fetchval(
+            "SELECT ip FROM audit_logs WHERE resource = $1 ORDER BY id DESC LIMIT 1", UNKNOWN_USER
+        )
+        full = (await throttle.of_sign_in("nobody-yet@example.org", ip))[nth]
+        await db.execute(
+            "UPDATE sign_in_failures SET failures = $2 WHERE key = $1", full.name, full.rule.free
+        )
+        try:
+            first = await login(there, "nobody-0@example.org")
+            problem(first, 429, "too_many_attempts")
+            rows, told = await _rows(), len(await trail(UNKNOWN_USER))
+            fresh = [f"nobody-{nth}@example.org" for nth in range(1, 20)]
+            answers = await asyncio.gather(*(login(there, email) for email in [*fresh, ann.email]))
+            kept = await db.fetchval("SELECT failures FROM sign_in_failures WHERE key = $1", full.name)
+        finally:
+            await db.execute("DELETE FROM sign_in_failures WHERE key = $1", full.name)
+    assert all(bare(answer) == bare(first) for answer in answers), "Retry-After among it"
+    assert kept == full.rule.free
+    assert await _rows() == rows - 1
+    assert len(await trail(UNKNOWN_USER)) == told, "once a minute for all of them"
+    assert not await trail(ann.id), "it was not her account that was guessed at too often"
+
+
+async def _rows() -> int:
+    count: int = await db.fetchval("SELECT count(*) FROM sign_in_failures")
+    return count
+
+
 async def test_guesses_at_nobodys_account_are_in_a_trail_of_no_team(api: Api) -> None:
     before = len(await trail(UNKNOWN_USER))
     problem(await login(api, "nobody-at-all@example.org", "wrong"), 401, "wrong_credentials")

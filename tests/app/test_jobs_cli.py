@@ -43,12 +43,12 @@ async def parked(url: str) -> tuple[int, str]:
     return job_id, word
 
 
-async def command(config: Config, *arguments: str) -> tuple[int | None, str]:
+async def command(config: Config, *arguments: str, **settings: str) -> tuple[int | None, str]:
     process = await asyncio.create_subprocess_exec(
         MAYCOLE,
         "jobs",
         *arguments,
-        env=environment(config),
+        env=environment(config) | settings,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -70,13 +70,24 @@ async def test_parked_jobs_are_listed_with_their_error_and_one_is_tried_again_by
     assert code == 0
     assert re.search(r"(?m)^job +state +count +oldest$", said)
     assert re.search(r"(?m)^test\.broken +parked +\d+  \d+ s ago$", said)
-    assert re.search(rf"(?m)^ +{job_id}  test\.broken, 2 tries, \d+ s ago: LookupError: no {word} \(", said)
+    assert re.search(rf"(?m)^ +{job_id}  test\.broken, 2 tries, \d+ s ago, dropped in 13 days: ", said)
+    assert f": LookupError: no {word} (" in said
 
     mended.add(word)
     assert await command(config, "retry", str(job_id)) == (0, f"job {job_id} is queued again\n")
     await until_done(word)
     code, said = await command(config, "retry", str(job_id))
     assert (code, said) == (1, f"maycole jobs: job {job_id}: not parked\n")
+
+
+async def test_it_is_said_when_a_parked_job_will_be_dropped(config: Config, parked: tuple[int, str]) -> None:
+    job_id, _ = parked
+    for days, said_of_it in (("1", "dropped in 23 h"), ("30", "dropped in 29 days")):
+        _, said = await command(config, JOBS_PARKED_DAYS=days)
+        assert re.search(rf"(?m)^ +{job_id}  test\.broken, 2 tries, \d+ s ago, {said_of_it}: ", said), said
+    await db.execute("UPDATE pgqueuer SET updated = now() - interval '2 days' WHERE id = $1", job_id)
+    _, said = await command(config, JOBS_PARKED_DAYS="1")
+    assert re.search(rf"(?m)^ +{job_id}  .* 2 days ago, dropped within the hour: ", said), said
 
 
 async def test_all_of_them_are_tried_again(config: Config, parked: tuple[int, str]) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from domain import crypto, db
 from domain.actor import Actor
-from domain.auth import factor_attempts, proofs
+from domain.auth import enrolment, proofs
 from domain.auth import service as auth
+from domain.auth.throttle import FACTORS
 from tests.app.company import bare, problem
 from tests.app.second_factors import (
     App,
@@ -80,6 +81,20 @@ async def test_a_wrong_code_confirms_nothing_and_of_two_confirmations_one_answer
     assert sorted(answer.status_code for answer in both) == [200, 409, 409, 409]
 
 
+async def test_a_secret_that_nobody_confirmed_in_time_is_void(api: Api) -> None:
+    ann = await api.person()
+    app = App((await ann.post("/auth/mfa/totp")).json()["data"]["secret"])
+    await db.execute(
+        "UPDATE mfa_factors SET created_at = created_at - $2::interval WHERE user_id = $1",
+        ann.id,
+        enrolment.UNCONFIRMED_FOR,
+    )
+    for code in (app.code(), app.wrong()):
+        problem(await ann.post("/auth/mfa/totp/confirm", {"code": code}), 409, "totp_not_started")
+    assert (await login(ann)).status_code == 200, "and asks nobody for anything"
+    await enrol(ann)
+
+
 async def test_a_password_alone_signs_nobody_in_once_there_is_a_second_factor(api: Api) -> None:
     ann = await api.person()
     app = await enrol(ann)
@@ -112,7 +127,7 @@ async def test_only_who_has_the_password_learns_that_there_is_a_second_factor(ap
         problem(answer, 401, "wrong_credentials")
         assert bare(answer) == bare(answers[0])
     assert (await login(ann, totp=app.code())).status_code == 200, "a wrong password uses no code up"
-    for _ in range(factor_attempts.FREE + 1):
+    for _ in range(FACTORS.free + 1):
         await login(ann, **wrong)
     await next_step(ann)
     assert (await login(ann, totp=app.code())).status_code == 200, "nor does it raise the count of factors"

@@ -183,4 +183,4 @@ async def test_two_who_register_one_address_at_once_are_one_account(
 async def test_an_address_that_no_mail_reaches_is_refused_where_it_must_be_confirmed(
     api: Api, required: None
 ) -> None:
-    problem(await register(api, "a,b@example.org"), 422, "undeliverable_address")
+    problem(await register(api, "a,b@example.org"), 422, "invalid")

@@ -11,7 +11,7 @@ from typing import Final
 
 import uvloop
 
-from tests.bench import connects, credentials, enumeration, fanout, idle, latency, shards, storm
+from tests.bench import connects, credentials, enumeration, fanout, idle, latency, shards, storm, wall
 from tests.bench.harness import Broken, raise_limits
 
 BENCHMARKS: Final[dict[str, Callable[[], Awaitable[None]]]] = {
@@ -24,6 +24,7 @@ BENCHMARKS: Final[dict[str, Callable[[], Awaitable[None]]]] = {
     "idle": idle.measure,
     "storm": storm.measure,
     "shards": shards.measure,
+    "wall": wall.measure,
 }
 
 

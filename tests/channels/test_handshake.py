@@ -19,12 +19,14 @@ ASKED = {
 }
 
 
-async def _answer(served: Served, headers: dict[str, str], *, method: str = "GET", more: bytes = b"") -> str:
+async def _answer(
+    served: Served, headers: dict[str, str], *, method: str = "GET", version: str = "1.1", more: bytes = b""
+) -> str:
     """The head of the answer."""
     where = urlsplit(served.url)
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
     lines = [
-        f"{method} /connection/websocket HTTP/1.1",
+        f"{method} /connection/websocket HTTP/{version}",
         *(f"{name}: {said}" for name, said in headers.items()),
     ]
     writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + more)
@@ -72,6 +74,10 @@ async def test_a_key_that_is_none_is_refused(served: Served, key: str) -> None:
 
 async def test_only_get_upgrades(served: Served) -> None:
     assert (await _answer(served, ASKED, method="PUT")).startswith("http/1.1 400 ")
+
+
+async def test_an_older_http_does_not_upgrade(served: Served) -> None:
+    assert (await _answer(served, ASKED, version="1.0")).startswith("http/1.1 400 ")
 
 
 async def test_an_origin_that_is_not_listed_is_refused(served: Served) -> None:

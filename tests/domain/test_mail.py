@@ -20,6 +20,7 @@ from app.mail.rendering import TEMPLATES, render
 from domain import db, ids, jobs, mail
 from domain.errors import Invalid
 from domain.mail import Letter
+from domain.users.model import Email
 from tests.mailbox import Mailbox, link, text
 
 SENDER = "Maycole <no-reply@localhost>"
@@ -202,6 +203,11 @@ def test_a_mail_with_a_line_break_in_a_header_is_not_written(field: str) -> None
         "Ann <ann@example.org>",
         "ann",
         "a@b@c",
+        "a,b@c",
+        "a b@c.d",
+        "ann@example..org",
+        "ann@\x80example.org",
+        "ann@example.org.",
         f"{'x' * 250}@example.org",
         "ann@\x00example.org",
     ],
@@ -221,3 +227,20 @@ async def test_a_kind_is_told_exactly_what_it_needs(url: str) -> None:
 def test_an_address_may_be_in_any_script(config: Config) -> None:
     found = message(render(letter(to="анна@пример.example")), config.mail_from)
     assert "To: анна@пример.example\r\n".encode() in found.as_bytes()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ann@example.com",
+        "ann.o'neil+shop@mail.example.co.uk",
+        "ann@localhost",
+        "a@xn--bcher-kva.example",
+        "änne@bücher.example",
+        "a..b.@example.org",
+        f"{'a' * 64}@example.org",
+    ],
+)
+def test_what_people_have_as_an_address_is_one(address: str) -> None:
+    assert mail.is_deliverable(address)
+    assert msgspec.convert(address, Email) == address

@@ -1,6 +1,7 @@
 """Rotating the encryption key: everything is sealed again while the servers go on, and the old key may go."""
 
 import asyncio
+import itertools
 import secrets
 from collections.abc import Iterator
 
@@ -8,6 +9,8 @@ import pytest
 
 from app.config import Config
 from domain import crypto, db, ids, mail, rotation
+from domain.auth import oauth_flows
+from domain.auth.oauth_model import Profile
 from domain.clock import now
 from tests.factories import Api
 from tests.ground import ENCRYPTION_KEY
@@ -87,6 +90,43 @@ async def test_mail_that_waits_is_sealed_again_too(old: bytes) -> None:
         assert jobs_.resealed >= 1
         crypto.install(old, NEW)
         await rotation.rotate()
+
+
+async def test_a_flow_that_was_begun_before_ends_without_the_old_key(url: str, old: bytes) -> None:
+    """To a provider and back, and then the code that is exchanged."""
+    begun = await oauth_flows.begin("google", return_to="/after")
+    used = await oauth_flows.begin("google", return_to=None)
+    await oauth_flows.take("google", used.state, used.browser)
+    profile = Profile(provider="google", subject="7", email=None, email_verified=False, name="Ann", tokens={})
+    code = await oauth_flows.leave(profile, "a browser")
+    crypto.install(NEW, old)
+    flows = next(one for one in await rotation.rotate() if one.name == "one_time_tokens.data")
+    assert (flows.resealed >= 2, flows.unopenable) == (True, 0)
+    crypto.install(NEW)
+    # The rest of what is kept beside it has stayed, and what is over was left alone.
+    flow = await oauth_flows.take("google", begun.state, begun.browser)
+    assert (flow.verifier, flow.nonce, flow.return_to) == (begun.verifier, begun.nonce, "/after")
+    assert await oauth_flows.redeem(code, "a browser") == profile
+    crypto.install(old, NEW)
+    await rotation.rotate()
+
+
+async def test_machines_that_are_a_step_apart_open_what_the_other_seals(old: bytes) -> None:
+    """The two phases of docs/identity/sessions.md, and why there are two."""
+
+    def opens(sealing: tuple[bytes, ...], opening: tuple[bytes, ...]) -> bool:
+        crypto.install(*sealing)
+        sealed = crypto.sealed("a place", b"plain")
+        crypto.install(*opening)
+        try:
+            return crypto.opened("a place", sealed) == b"plain"
+        except crypto.UnknownKey:
+            return False
+
+    for behind, ahead in itertools.pairwise([(old,), (old, NEW), (NEW, old)]):
+        assert opens(behind, ahead)
+        assert opens(ahead, behind)
+    assert not opens((NEW, old), (old,))
 
 
 async def test_the_command_says_what_it_did_and_names_what_it_cannot_open(

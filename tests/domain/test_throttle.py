@@ -7,7 +7,7 @@ import pytest
 
 from domain import db
 from domain.auth import throttle
-from domain.auth.throttle import ACCOUNT, ADDRESS, EVERYWHERE, Key, Rule
+from domain.auth.throttle import ACCOUNT, ADDRESS, EVERYWHERE, FACTORS, Key, Rule
 from domain.clock import now
 from domain.errors import RateLimited
 from domain.ids import new
@@ -68,7 +68,39 @@ async def test_where_one_has_to_wait_nothing_is_counted_for_the_others() -> None
     for _ in range(ACCOUNT.free):
         await throttle.check([full])
     await asyncio.gather(*(allowed(full, other) for _ in range(10)))
-    assert await failures(other) == 0
+    assert await failures(other) is None, "and no counter is made that was not there"
+
+
+async def test_it_is_said_which_one_has_to_wait() -> None:
+    own, shared = key(ACCOUNT, own=True), key(ADDRESS)
+    for _ in range(ACCOUNT.free):
+        await throttle.check([shared, own])
+    with pytest.raises(throttle.TooMany) as refusal:
+        await throttle.check([shared, own])
+    assert (refusal.value.key, refusal.value.details) == (own, {"retryAfter": 1})
+
+
+async def test_in_a_transaction_they_try_one_after_another_and_what_is_rolled_back_is_not_tried() -> None:
+    counted = key(FACTORS, own=True)
+    tried = []
+
+    async def tries(*, fails: bool) -> None:
+        async with db.transaction():
+            await throttle.check([counted])
+            tried.append("begins")
+            await asyncio.sleep(0)  # whoever else might come in between
+            tried.append("ends")
+            if fails:
+                raise ZeroDivisionError
+
+    broken = await asyncio.gather(*(tries(fails=True) for _ in range(20)), return_exceptions=True)
+    assert [type(error) for error in broken] == [ZeroDivisionError] * 20
+    assert await failures(counted) is None
+    await asyncio.gather(*(tries(fails=False) for _ in range(FACTORS.free)))
+    assert tried == ["begins", "ends"] * (20 + FACTORS.free)
+    with pytest.raises(RateLimited):
+        await tries(fails=False)
+    assert await failures(counted) == FACTORS.free
 
 
 async def test_keys_in_any_order_wait_for_each_other_and_never_in_a_circle() -> None:
@@ -105,7 +137,7 @@ async def test_failures_are_forgotten_one_by_one_also_by_whoever_goes_on_failing
 
 
 async def test_however_long_somebody_goes_on_they_are_forgiven_within_a_day(clock: Clock) -> None:
-    for rule in (ACCOUNT, ADDRESS, EVERYWHERE, throttle.ONE_TIME):
+    for rule in (ACCOUNT, ADDRESS, EVERYWHERE, FACTORS):
         counted = key(rule)
         await db.execute(
             "INSERT INTO sign_in_failures (key, failures, last_at) VALUES ($1, $2, $3)",

@@ -9,6 +9,7 @@ import msgspec
 from app.config import Config
 from app.lifespan import Process
 from app.main import create_app
+from tests.processes import environment
 
 SERVE_WITH_A_DOOMED_TASK = """
 import sys
@@ -28,6 +29,17 @@ with listening("127.0.0.1", 0) as listener:
     server.run(sockets=[listener])
 """
 
+DOOMED_COMMAND = """
+import app.lifespan
+from app.cli import main
+
+async def doomed():
+    raise LookupError("there was nothing left to do")
+
+app.lifespan._roll_partitions = doomed
+main(["serve"])
+"""
+
 
 async def test_a_background_task_that_dies_takes_the_process_down_and_says_which(config: Config) -> None:
     process = await asyncio.create_subprocess_exec(
@@ -44,6 +56,23 @@ async def test_a_background_task_that_dies_takes_the_process_down_and_says_which
     assert process.returncode != 0
     assert b"CRITICAL maycole.lifespan the doomed task died: this process stops" in said
     assert b"LookupError: there was nothing left to do" in said
+
+
+async def test_the_command_does_not_take_that_for_a_clean_end(config: Config) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        DOOMED_COMMAND,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+        env=environment(config),
+    )
+    _, said = await asyncio.wait_for(process.communicate(), 30)
+
+    assert process.returncode == 1
+    assert b"the partition keeper died: this process stops" in said
+    assert b"maycole serve: the log above says why" in said
 
 
 async def test_a_task_that_loses_its_cancellation_does_not_keep_the_process_from_stopping(

@@ -51,9 +51,13 @@ class Account:
                 self._fresh_until = time.monotonic() + TOKEN_FRESH_S
         return self.person.token
 
-    def follower(self, name: str, *, url: str | None = None) -> Follower:
-        """A client of theirs, behind the load balancer unless said otherwise."""
-        return Follower(name, url or self._field.url, self.token, self._look)
+    def follower(self, name: str, *, url: str | None = None, key: str | None = None) -> Follower:
+        """A client of theirs, behind the load balancer unless said otherwise; with an API key if given."""
+
+        async def shown() -> str:
+            return key or await self.token()
+
+        return Follower(name, url or self._field.url, shown, self._look)
 
     async def _look(self, channel: str) -> tuple[str, int]:
         kind, _, owner = channel.partition(":")

@@ -1,15 +1,18 @@
-"""Rights are taken away: removal, demotion, logout and a deleted team reach sockets on two apps."""
+"""Rights are taken away: removal, demotion, logout, a revoked key, a deleted team; sockets on two apps."""
 
 import statistics
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
-from tests.faults.field import Field, until
+from tests.factories import Person
+from tests.faults.field import Application, Field, until
 from tests.faults.follower import Follower
 from tests.faults.history import Left, Revoked
 from tests.faults.scenario import Outcome, Play, Scale
 from tests.faults.trade import Account, Shop
+from tests.keys import new_key
 
 FELT_WITHIN_S: Final = 30.0
 
@@ -41,49 +44,69 @@ async def run(field: Field, scale: Scale) -> Outcome:
     return Outcome("revocations", faults, verdict, notes, [*broken, *play.trade.unlike(200, 409)])
 
 
-# Role that the person has, the channel that goes, and what takes it away.
-Revocation = tuple[str, str, Callable[[Shop, Account], Awaitable[int]]]
+@dataclass(frozen=True)
+class Guest:
+    """Whose right goes: somebody in the shop, and the key of theirs that the sockets come with, if any."""
+
+    account: Account
+    key: dict[str, Any] | None
+
+    @property
+    def person(self) -> Person:
+        return self.account.person
 
 
-async def _removal(shop: Shop, who: Account) -> int:
+@dataclass(frozen=True)
+class Revocation:
+    """The role that the person has, the channel that goes, and what takes it away."""
+
+    role: str
+    kind: str
+    revoke: Callable[[Shop, Guest], Awaitable[int]]
+    by_key: bool = False
+
+
+async def _removal(shop: Shop, who: Guest) -> int:
     path = f"/teams/{shop.team_id}/members/{who.person.id}"
     return (await shop.owner.person.delete(path)).status_code
 
 
-async def _demotion(shop: Shop, who: Account) -> int:
+async def _demotion(shop: Shop, who: Guest) -> int:
     path = f"/teams/{shop.team_id}/members/{who.person.id}"
     return (await shop.owner.person.put(path, {"role": "viewer"})).status_code
 
 
-async def _logout(shop: Shop, who: Account) -> int:
+async def _logout(shop: Shop, who: Guest) -> int:
     return (await who.person.post("/auth/logout")).status_code
 
 
-async def _deletion(shop: Shop, who: Account) -> int:
+async def _end_of_a_key(shop: Shop, who: Guest) -> int:
+    assert who.key is not None, "it is by key"
+    return (await who.person.delete(f"/auth/api-keys/{who.key['id']}")).status_code
+
+
+async def _deletion(shop: Shop, who: Guest) -> int:
     return (await shop.owner.person.delete(f"/teams/{shop.team_id}")).status_code
 
 
 REVOCATIONS: Final[dict[str, Revocation]] = {
-    "removal": ("member", "inventory", _removal),
-    "demotion": ("admin", "audit", _demotion),
-    "logout": ("member", "inventory", _logout),
-    "deletion": ("viewer", "inventory", _deletion),
+    "removal": Revocation("member", "inventory", _removal),
+    "demotion": Revocation("admin", "audit", _demotion),
+    "logout": Revocation("member", "inventory", _logout),
+    "revoked key": Revocation("admin", "inventory", _end_of_a_key, by_key=True),
+    "deletion": Revocation("viewer", "inventory", _deletion),
 }
 
 
 async def _take_away(play: Play, shop: Shop, name: str, revocation: Revocation) -> list[float]:
     """How long after the commit's answer each socket was told; nothing where one was not."""
-    role, kind, revoke = revocation
-    channel = f"{kind}:{shop.team_id}"
-    who = await Account.new(play.field, "Bob")
-    given = {"userId": who.person.id, "role": role}
-    added = await shop.owner.person.post(f"/teams/{shop.team_id}/members", given)
-    assert added.status_code == 201, added.text
+    channel = f"{revocation.kind}:{shop.team_id}"
+    who = await _guest(play, shop, revocation)
     sockets = [
-        await play.followers.add(who.follower(f"{name} on app {number}", url=app.url), channel)
+        await play.followers.add(_socket(who, f"{name} on app {number}", app), channel)
         for number, app in enumerate(play.field.apps)
     ]
-    status = await revoke(shop, who)
+    status = await revocation.revoke(shop, who)
     answered = time.monotonic()
     assert status in (200, 204), f"{name}: {status}"
     felt = await until(lambda: all(_left_at(each, channel) is not None for each in sockets), FELT_WITHIN_S)
@@ -92,6 +115,20 @@ async def _take_away(play: Play, shop: Shop, name: str, revocation: Revocation) 
     if not felt:
         return []
     return [max(0.0, (_left_at(each, channel) or 0.0) - answered) for each in sockets]
+
+
+async def _guest(play: Play, shop: Shop, revocation: Revocation) -> Guest:
+    account = await Account.new(play.field, "Bob")
+    given = {"userId": account.person.id, "role": revocation.role}
+    added = await shop.owner.person.post(f"/teams/{shop.team_id}/members", given)
+    assert added.status_code == 201, added.text
+    if not revocation.by_key:
+        return Guest(account, None)
+    return Guest(account, await new_key(account.person, "inventory:read", teamId=shop.team_id))
+
+
+def _socket(who: Guest, name: str, app: Application) -> Follower:
+    return who.account.follower(name, url=app.url, key=who.key["key"] if who.key else None)
 
 
 def _left_at(follower: Follower, channel: str) -> float | None:

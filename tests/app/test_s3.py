@@ -1,0 +1,103 @@
+"""Copies of checkpoints in a bucket, through the real SDK, into a real server (moto's)."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aioboto3
+import msgspec
+import pytest
+from moto.server import ThreadedMotoServer
+
+from app import audit_cli
+from app.adapters.breaker import WINDOW, Breaker
+from app.adapters.s3 import S3
+from app.background import copying
+from app.config import ConfigError, read
+from app.config_s3 import Bucket
+from domain import db
+from domain.audit_logs import seals
+from domain.audit_logs.seals_model import SignedCheckpoint
+from domain.errors import Unavailable
+from tests.domain.trails import seal_in_steps, trail
+
+KEYS = {"AWS_S3_BUCKET": "kept", "AWS_ACCESS_KEY": "an-id", "AWS_SECRET_KEY": "a-secret-nobody-sees"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()
+
+
+def bucket(endpoint: str) -> Bucket:
+    return Bucket(name="kept", access_key="an-id", secret_key="a-secret", endpoint=endpoint)
+
+
+@pytest.fixture
+async def looked(server: str) -> AsyncIterator[Any]:
+    """A client of the bucket, which is there."""
+    session = aioboto3.Session("an-id", "a-secret", region_name="us-east-1")
+    async with session.client("s3", endpoint_url=server) as client:
+        await client.create_bucket(Bucket="kept")
+        yield client
+
+
+@pytest.mark.usefixtures("url")
+async def test_the_newest_checkpoint_is_copied_and_verification_takes_the_copy(
+    looked: Any, server: str, tmp_path: Path
+) -> None:
+    async with copying(read({**KEYS, "AWS_S3_ENDPOINT": server})):
+        owner, team_id = await trail(5)
+        await seal_in_steps(owner, team_id, 3, 4)
+        waiting = await db.fetch(
+            "SELECT payload FROM pgqueuer WHERE entrypoint = 'audit.copy_checkpoint' AND dedupe_key LIKE $1",
+            f"%{team_id}",
+        )
+        assert len(waiting) == 1, "one for all three"
+        await seals.copy(seals.Copy(team_id))
+    listed = await looked.list_objects_v2(Bucket="kept", Prefix=f"audit/{team_id}/")
+    [found] = listed["Contents"]
+    assert found["Key"] == f"audit/{team_id}/000000000003.json"
+    answer = await looked.get_object(Bucket="kept", Key=found["Key"])
+    text = await answer["Body"].read()
+    assert msgspec.json.decode(text, type=SignedCheckpoint) == await seals.newest(team_id)
+    file = tmp_path / "copy"
+    file.write_bytes(text)
+    assert [one.to_seq for one in audit_cli.read(file)] == [12]
+
+
+async def test_a_storage_that_does_not_answer_is_said_so_and_left_alone(server: str) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        breaker = Breaker()
+        files = S3(bucket(f"http://127.0.0.1:{nobody.getsockname()[1]}"), breaker=breaker)
+        try:
+            with pytest.raises(Unavailable, match="The file storage refused a/b"):
+                await files.put("a/b", b"x", content_type="text/plain")
+            for _ in range(WINDOW):
+                breaker.done(False)
+            with pytest.raises(Unavailable, match="fails too often"):
+                await files.put("a/b", b"x", content_type="text/plain")
+        finally:
+            await files.close()
+    missing = S3(Bucket(name="absent", access_key="a", secret_key="b", endpoint=server))
+    try:
+        with pytest.raises(Unavailable, match="NoSuchBucket"):
+            await asyncio.gather(*(missing.put("a", b"x", content_type="text/plain") for _ in range(3)))
+    finally:
+        await missing.close()
+
+
+def test_a_bucket_needs_its_keys_and_shows_none_of_them() -> None:
+    assert read({}).bucket is None
+    with pytest.raises(ConfigError, match=r"AWS_ACCESS_KEY is not set(.|\n)*AWS_SECRET_KEY is not set"):
+        read({"AWS_S3_BUCKET": "kept"})
+    with pytest.raises(ConfigError, match="AWS_S3_ENDPOINT must begin"):
+        read({**KEYS, "AWS_S3_ENDPOINT": "minio:9000"})
+    assert KEYS["AWS_SECRET_KEY"] not in repr(read(KEYS))
