@@ -21,7 +21,7 @@ from channels.announcing import announcing
 from domain import db, links, mail, parked
 from domain.audit_logs import copies, retention, seals
 from domain.auth import email_change, magic_link, recovery, sweeping, verification
-from domain.teams import invite_answers, invites
+from domain.teams import deletion, invite_answers, invites
 
 log = logging.getLogger("maycole.background")
 
@@ -36,6 +36,7 @@ DECLARING: Final = (
     magic_link,
     recovery,
     verification,
+    deletion,
     invites,
     invite_answers,
 )

@@ -32,6 +32,7 @@ from channels.protocol import (
     Subscribed,
     Unsubscribed,
     Uplink,
+    comes_back,
 )
 from channels.pulse import Pulse
 from channels.standing import Standing
@@ -192,17 +193,15 @@ class Connection:
             if subscription.feed.kind.presence:
                 self._relay.presence.came(channel, self.standing.info(self.id))
 
-    def leave(self, channel: str) -> None:
+    def leave(self, channel: str, *, lingers: bool = False) -> None:
+        """Follow it no more; who `lingers` may be back in a moment, and is present for that long."""
         subscription = self.subscriptions.pop(channel, None)
         if subscription is not None:
             subscription.feed.leave(self)
             subscription.step_in()
             self._relay.let_go(subscription.feed)
-            self._relay.presence.went(channel, self.id)
-
-    def _leave_all(self) -> None:
-        for channel in list(self.subscriptions):
-            self.leave(channel)
+            lingers_s = subscription.feed.kind.lingers_s if lingers else 0.0
+            self._relay.presence.went(channel, self.id, lingers_s=lingers_s)
 
     # As a follower, and as the watcher of its wire
 
@@ -223,7 +222,7 @@ class Connection:
         if subscription.by_server:
             self.hang_up(3010)
         else:
-            self.leave(channel)
+            self.leave(channel, lingers=True)
             self._say_unsubscribed(channel, 2500)
 
     def broke(self) -> None:
@@ -315,16 +314,17 @@ class Connection:
     def hang_up(self, code: int) -> None:
         """Close with this code. Who waits for the client sees the disconnect."""
         if not self.gone:
-            self.left()
+            self.left(lingers=comes_back(code))
             self._wire.hang_up(code)
 
-    def left(self) -> None:
+    def left(self, *, lingers: bool = True) -> None:
         """The socket is gone: forget everything. May be said more than once."""
         self.gone = True
         self.pace.stop()
         self.pulse.stop()
         self.standing.stop()
-        self._leave_all()
+        for channel in list(self.subscriptions):
+            self.leave(channel, lingers=lingers)
         self._drop_chores()
 
     def _drop_chores(self) -> None:

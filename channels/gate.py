@@ -27,6 +27,8 @@ from domain.teams import policy
 _CHANGES_RIGHTS: Final = frozenset(
     {
         "teams.created",
+        "teams.deleted",
+        "teams.restored",
         "teams.member_added",
         "teams.member_removed",
         "teams.role_changed",

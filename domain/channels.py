@@ -18,7 +18,8 @@ class Kind(msgspec.Struct, frozen=True):
     `joined_by_server` channels are joined for every connection at connect, and left by none.
     `kept`: "all" is a stream that can be recovered from (or its newest `size` entries), "newest" one where
     only the latest entry counts, "nothing" what is heard by those who are there. With `presence` a channel
-    tells who follows it, with `delta` its entries can be had as differences.
+    tells who follows it, with `delta` its entries can be had as differences. Who loses the connection is
+    present for `lingers_s` seconds more: whoever reconnects was never away.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Kind(msgspec.Struct, frozen=True):
     kept: Literal["all", "newest", "nothing"] = "all"
     size: int | None = None
     presence: bool = False
+    lingers_s: float = 0.0
     delta: bool = False
 
 
@@ -40,7 +42,7 @@ KINDS: Final = {
         Kind("inventory", owner="team", permission="inventory:read"),
         Kind("audit", owner="team", permission="audit:read"),
         Kind("checkpoints", owner="team", permission="audit:read", kept="newest"),
-        Kind("presence", owner="team", kept="nothing", presence=True),
+        Kind("presence", owner="team", kept="nothing", presence=True, lingers_s=10.0),
     )
 }
 

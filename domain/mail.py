@@ -26,6 +26,7 @@ KINDS: Final[dict[str, tuple[str, ...]]] = {
     "magic_link": ("name", "link"),
     "team_invite": ("inviter", "team", "role", "link"),
     "invite_asked_again": ("name", "team", "email"),
+    "team_transfer": ("days",),
     "already_registered": ("name", "link"),
     "confirm_email_old": ("name", "email", "link"),
     "confirm_email_new": ("name", "link"),

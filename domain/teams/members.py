@@ -6,7 +6,7 @@ from domain.errors import Conflict, Invalid, NotFound
 from domain.pages import Page
 from domain.record import record
 from domain.teams import membership, policy
-from domain.teams.model import Member, MemberAdded, MemberRenamed, NewMember, RoleChange, RoleChanged
+from domain.teams.model import Member, MemberAdded, MemberRenamed, NewMember, RoleChange
 from domain.teams.tables import TeamMembers
 from domain.users import service as users
 from domain.users.model import PublicUser, User, UserPatch
@@ -70,11 +70,8 @@ async def change_role(actor: Actor, team_id: str, user_id: str, change: RoleChan
             return before
         if before.role == "owner":
             await membership.step_down(actor, team_id, user_id)
-        await TeamMembers.update({TeamMembers.role: change.role}).where(
-            TeamMembers.team_id == team_id, TeamMembers.user_id == user_id
-        )
-        after = await membership.one(team_id, user_id)
-        await record(actor, RoleChanged(team_id=team_id, member=after, before=before.role))
+        after = await membership.set_role(actor, before, change.role)
+        await membership.settle()
     return after
 
 
@@ -90,6 +87,7 @@ async def remove(actor: Actor, team_id: str, user_id: str) -> None:
         if member.role == "owner":
             await membership.step_down(actor, team_id, user_id)
         await membership.leave(actor, member)
+        await membership.settle()
 
 
 async def change_account(actor: Actor, patch: UserPatch, *, if_version: int | None = None) -> User:
@@ -98,7 +96,8 @@ async def change_account(actor: Actor, patch: UserPatch, *, if_version: int | No
         before, after = await users.change(actor, patch, if_version=if_version)
         if after.name != before.name:
             for row in await db.fetch(
-                f"{membership.SELECT} WHERE m.user_id = $1 ORDER BY m.team_id", after.id
+                f"{membership.SELECT} WHERE m.user_id = $1 AND m.team_deleted_at IS NULL ORDER BY m.team_id",
+                after.id,
             ):
                 member = db.as_struct(Member, row)
                 await record(actor, MemberRenamed(team_id=member.team_id, member=member, before=before.name))

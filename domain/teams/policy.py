@@ -80,8 +80,9 @@ async def role_of(user_id: str, team_id: str) -> Role | None:
     """The role in a team that is not deleted; None for a stranger.
 
     Who only reads may be told what `memory` has. Inside a transaction the membership, and a role of the
-    team's own, are read and held until its end: a removal, a demotion or a role that may less comes before
-    the change that it forbids, or after it, never in between.
+    team's own, are read and held until its end: a removal, a demotion, a role that may less or the deletion
+    of the team comes before the change that it forbids, or after it, never in between. (The team is not held,
+    but a membership has `team_deleted_at`, which is looked at again after the wait.)
     """
     if db.is_writing():
         return await _role_held(user_id, team_id)
@@ -98,7 +99,8 @@ async def role_of(user_id: str, team_id: str) -> Role | None:
 async def _role_held(user_id: str, team_id: str) -> Role | None:
     name = await db.fetchval(
         """SELECT m.role FROM team_members m JOIN teams t ON t.id = m.team_id
-           WHERE m.team_id = $1 AND m.user_id = $2 AND t.deleted_at IS NULL FOR SHARE OF m""",
+           WHERE m.team_id = $1 AND m.user_id = $2 AND t.deleted_at IS NULL AND m.team_deleted_at IS NULL
+           FOR SHARE OF m""",
         team_id,
         user_id,
     )
@@ -125,12 +127,17 @@ async def require(actor: Actor, team_id: str, permission: str, *, of: str = "tea
     if role is None or (actor.limits is not None and not actor.limits.reach(team_id)):
         raise await refusals.explained(actor, NotFound.of(of), team_id, permission, role)
     require_scope(actor, permission)
+    await require_grant(actor, team_id, role, permission)
+    return role
+
+
+async def require_grant(actor: Actor, team_id: str, role: Role, permission: str) -> None:
+    """Raises Forbidden for a member whose role does not have it."""
     if not grants(role, permission):
         refused = Forbidden(
             f"Your role here is {role.name}, which may not do this.", permission=permission, role=role.name
         )
         raise await refusals.explained(actor, refused, team_id, permission, role)
-    return role
 
 
 async def roles_of(user_ids: Collection[str]) -> dict[str, dict[str, Role]]:

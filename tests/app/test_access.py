@@ -29,6 +29,7 @@ class Route:
 
 ROUTES = [
     Route("GET", "/teams/{team}", "viewer"),
+    Route("PUT", "/teams/{team}", "admin", 200, {"name": "{fresh}"}),
     Route("GET", "/teams/{team}/members", "viewer"),
     Route("POST", "/teams/{team}/members", "admin", 201, {"userId": "{new}", "role": "viewer"}),
     Route("PUT", "/teams/{team}/members/{user}", "admin", 200, {"role": "viewer"}),
@@ -60,6 +61,7 @@ async def things(team: Company, route: Route) -> dict[str, str]:
     joiner, members = team["joiner"].id, f"/teams/{team.team}/members"
     address = f"invited-{secrets.token_hex(6)}@example.org"
     ids = {"team": team.team, "new": joiner, "user": joiner, "address": address}
+    ids["fresh"] = f"Team {secrets.token_hex(4)}"
     if "{inv}" in route.path:
         ids["inv"] = (await invited(team["owner"], team.team, f"x-{address}"))["id"]
     if "{item}" in route.path:

@@ -17,6 +17,7 @@ from domain import channels, db
 from domain.actor import Actor
 from domain.auth import oauth
 from domain.auth.oauth_model import Flow, Profile
+from tests.app.handing_over import a_team_changes_hands, a_team_goes_and_comes_back
 from tests.app.inviting import everything_of_invites
 from tests.app.mailing import post, token_of
 from tests.app.making_roles import roles_happen
@@ -102,7 +103,7 @@ IN_THE_TRAIL_ONLY = {
     "auth.second_factor_asked",
     "auth.api_key_refused",
     "auth.oauth_refused",
-    "teams.deleted",
+    "teams.purged",
     "teams.refusal_explained",
     "users.deleted",
     "users.disabled",
@@ -229,7 +230,7 @@ async def test_what_is_heard_fits_what_the_document_says(
     await an_address_is_confirmed_and_changed(api, mailbox, bob)
     await a_provider_is_linked_and_unlinked(bob)
     await everything_of_invites(mailbox, ann, team)
-    await ann.put(f"/teams/{team}/members/{cid.id}", {"role": "admin"})
+    await a_team_changes_hands(ann, cid, team)
     for last in ("teams.changed", "teams.invite_asked_again"):
         await anns.until(lambda last=last: last in anns.types(channels.team(team)))
     await anns.until(lambda: "inventory.deleted" in anns.types(channels.inventory(team)))
@@ -239,6 +240,7 @@ async def test_what_is_heard_fits_what_the_document_says(
     await bobs.until(lambda: "auth.session_revoked" in bobs.types(channels.user(bob.id)))
     await bobs.until(lambda: "auth.identity_unlinked" in bobs.types(channels.user(bob.id)))
     await bobs.until(lambda: "users.email_changed" in bobs.types(channels.user(bob.id)))
+    await a_team_goes_and_comes_back(cid, team)
 
     live = [
         (channel, entry)
@@ -269,12 +271,9 @@ async def test_what_is_heard_fits_what_the_document_says(
 
     adjusted = next(entry for _, entry in live if entry["type"] == "inventory.adjusted")
     validator = fits(document, "inventory.adjusted")
-    for wrong in (
-        {**adjusted, "type": "inventory.changed"},
-        {**adjusted, "data": {"item": adjusted["data"]["item"]}},
-        {**adjusted, "more": 1},
-    ):
-        assert not validator.is_valid(wrong), "it could fail"
+    less = {"item": adjusted["data"]["item"]}
+    for wrong in ({"type": "inventory.changed"}, {"data": less}, {"more": 1}):
+        assert not validator.is_valid({**adjusted, **wrong}), "it could fail"
 
 
 async def history(url: str, person: Person, *names: str) -> list[tuple[str, Json]]:
@@ -309,6 +308,7 @@ async def test_what_is_asked_and_answered_fits_what_the_document_says(
             fits(document, f"reply.{name}").validate(answer)
         async with raw(url, token=ann.token) as other:
             await other.ask(subscribe={"channel": here})
+            await other.ask(unsubscribe={"channel": here})
         while not {"join", "leave"} <= {kind for push in client.pushes for kind in push}:
             await client.frame()
         for push in client.pushes:

@@ -23,6 +23,14 @@ GET    /api/users/{user_id}
 POST   /api/teams
 GET    /api/teams
 GET    /api/teams/{team_id}
+PUT    /api/teams/{team_id}
+DELETE /api/teams/{team_id}
+POST   /api/teams/{team_id}/restore
+POST   /api/teams/{team_id}/transfer
+GET    /api/teams/{team_id}/transfer
+DELETE /api/teams/{team_id}/transfer
+POST   /api/teams/{team_id}/transfer/accept
+POST   /api/teams/{team_id}/transfer/decline
 POST   /api/teams/{team_id}/members
 GET    /api/teams/{team_id}/members
 PUT    /api/teams/{team_id}/members/{user_id}

@@ -33,6 +33,7 @@ EVERYTHING = {
     "ip": "203.0.113.7",
     "role": "viewer",
     "ways": "the passkey Laptop",
+    "days": "7",
     "link": "https://app.example/x?token=abc",
 }
 

@@ -157,3 +157,37 @@ async def test_logging_out_closes_the_sockets_of_that_session_and_of_no_other(
     own = channels.user(ann.id)
     await staying.until(lambda: "auth.session_revoked" in staying.types(own))
     assert not any(said[0] == "disconnected" for said in staying.said)
+
+
+async def test_a_deleted_team_falls_silent_for_everyone_and_is_heard_again_once_it_is_back(
+    api: Api, url: str, listeners: Listeners
+) -> None:
+    ann, bob = await api.person("Ann"), await api.person("Bob")
+    team = await api.team(ann, viewer=bob)
+    stock, members = channels.inventory(team), channels.team(team)
+    answer = await ann.post("/auth/api-keys", {"name": "R", "scopes": ["inventory:read"], "teamId": team})
+    screens = [await listeners(url, who.token) for who in (ann, bob)]
+    robot = await listeners(url, answer.json()["data"]["key"])
+    for screen in (*screens, robot):
+        await screen.follow(stock)
+
+    assert (await ann.delete(f"/teams/{team}")).status_code == 204
+    for screen, who in zip(screens, (ann, bob), strict=True):
+        await screen.until(
+            lambda screen=screen: (
+                ("unsubscribed", stock, 2000) in screen.said and ("left", members) in screen.said
+            )
+        )
+        own = channels.user(who.id)
+        await screen.until(lambda screen=screen, own=own: "teams.deleted" in screen.types(own))
+    await robot.until(lambda: ("disconnected", 3500) in robot.said)
+
+    joins = [screen.said.count(("joined", members, False)) for screen in screens]
+    assert (await ann.post(f"/teams/{team}/restore")).status_code == 200
+    for screen, before in zip(screens, joins, strict=True):
+        await screen.until(
+            lambda screen=screen, before=before: screen.said.count(("joined", members, False)) > before
+        )
+    await ann.put(f"/teams/{team}", {"name": "Back"})
+    for screen in screens:
+        await screen.until(lambda screen=screen: "teams.changed" in screen.types(members))
