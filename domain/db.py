@@ -9,7 +9,7 @@ Piccolo queries and plain SQL (`fetch`, `fetchrow`, `fetchval`, `execute`) find 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from types import TracebackType
@@ -232,7 +232,7 @@ async def fetchval(sql: str, *args: Any) -> Any:
         return await connection.fetchval(sql, *args)
 
 
-async def stream(sql: str, *args: Any) -> AsyncIterator[asyncpg.Record]:
+async def stream(sql: str, *args: Any) -> AsyncGenerator[asyncpg.Record, None]:
     """Rows one after another, however many: only some are held at a time. Inside a transaction or snapshot.
 
     Raises RuntimeError outside of one.
