@@ -9,7 +9,8 @@ redis-py's own PubSub reconnects in silence, and its listen() may end up subscri
 here is a bare connection that is thrown away at the first error, and asked for signs of life.
 
 On Redis: `maycole:<channel>` carries `<epoch> <offset>\\n<push>`, or a bare push of what is no entry;
-`maycole:tops` carries heads as JSON; `maycole:node:<node>` what is meant for one process.
+`maycole:tops` carries heads as JSON; `maycole:node:<node>` what is meant for one process. Some names are not
+published to: they stand for all channels of a pattern (EVERY), whoever publishes there.
 """
 
 import asyncio
@@ -28,12 +29,14 @@ from redis.exceptions import RedisError
 
 from channels import json_format
 from channels.tasks import until_any
+from domain import channels
 from domain.streams import Entry, Head
 
 log = logging.getLogger("maycole.bus")
 
 PREFIX: Final = b"maycole:"
 TOPS: Final = b"maycole:tops"
+EVERY: Final = {PREFIX + channels.EVERY_AUDIT.encode(): PREFIX + channels.audit("team_*").encode()}
 CONNECT_WITHIN_S: Final = 2.0
 CONFIRMED_WITHIN_S: Final = 2.5
 SIGN_OF_LIFE_EVERY_S: Final = 0.2
@@ -47,7 +50,10 @@ GONE = (RedisError, OSError, TimeoutError)
 
 
 class Listener(msgspec.Struct):
-    """Who hears the bus: every publication, other push and announced head, the link going down and up."""
+    """Who hears the bus: every publication, other push and announced head, the link going down and up.
+
+    What comes because of a pattern is a push on the channel that stands for it.
+    """
 
     on_publication: Callable[[str, str, int, bytes], None]
     on_push: Callable[[str, bytes], None]
@@ -113,8 +119,8 @@ class Bus:
         for name in names:
             self._wanted.discard(name)
             self._confirmed.pop(name, None)
-        if names:
-            self._tell(b"UNSUBSCRIBE", *names)
+        for command, of in _asked_as(names, b"UNSUBSCRIBE", b"PUNSUBSCRIBE"):
+            self._tell(command, *of)
 
     def announce(self, entries: Sequence[Entry]) -> None:
         """Ring for committed entries. Never waits; what does not fit is found in the log."""
@@ -234,7 +240,17 @@ class Bus:
         elif kind == b"message":
             epoch, offset, pushed = _publication(message[2])
             self._listener.on_publication(name[len(PREFIX) :].decode(), epoch, offset, pushed)
-        elif kind == b"subscribe":
+        elif kind == b"pmessage":
+            of = _STANDS_FOR[name]
+            # `<epoch> <offset>\n<push>`, as it is heard by who follows that channel.
+            self._listener.on_push(
+                of[len(PREFIX) :].decode(),
+                json_format.retold(
+                    of[len(PREFIX) :].decode(), message[2][len(PREFIX) :].decode(), message[3]
+                ),
+            )
+        elif kind in (b"subscribe", b"psubscribe"):
+            name = _STANDS_FOR.get(name, name)
             missing.discard(name)
             self._asked[name] -= 1
             confirmed = self._confirmed.get(name)
@@ -249,7 +265,8 @@ class Bus:
             self._confirmed[name] = asyncio.get_running_loop().create_future()
             self._asked[name] += 1
         for start in range(0, len(names), AT_ONCE):
-            self._tell(b"SUBSCRIBE", *names[start : start + AT_ONCE])
+            for command, of in _asked_as(names[start : start + AT_ONCE], b"SUBSCRIBE", b"PSUBSCRIBE"):
+                self._tell(command, *of)
 
     def _tell(self, *command: bytes) -> None:
         """A command on the reading connection, after those before it."""
@@ -300,6 +317,18 @@ async def _send(connection: AbstractConnection, *command: bytes) -> None:
         await connection.send_command(*command, check_health=False)
     except (RuntimeError, AttributeError) as closed:
         raise ConnectionError("the link was closed while sending") from closed
+
+
+_STANDS_FOR: Final = {pattern: name for name, pattern in EVERY.items()}
+
+
+def _asked_as(names: Sequence[bytes], plain: bytes, by_pattern: bytes) -> list[tuple[bytes, list[bytes]]]:
+    """The commands that these names take: those that stand for a pattern are asked for as that."""
+    asked = {
+        plain: [name for name in names if name not in EVERY],
+        by_pattern: [EVERY[name] for name in names if name in EVERY],
+    }
+    return [(command, of) for command, of in asked.items() if of]
 
 
 def _heads(body: bytes) -> list[Head]:

@@ -2,8 +2,9 @@
 
 Each filter has an index in the order of the trail, so a page is its first rows. Three things need more:
 
-words       A common word is found within the newest WALKED rows; a rare one has few rows, which the index of
-            words names, to be sorted. So the one is tried first, and the other where the page is not full.
+words       A common word is found within the newest WALKED rows; of a rare one the index names few rows, to be
+            sorted. So the one is tried first; then the other, month by month, the newest first, so that a
+            word that was common long ago costs no more than one month of it.
 times       Rows are in the order of their commits, and so, nearly, of their times: where a time is in the
             trail is found by halving. Servers' clocks may differ by DISORDER; the exact times are looked at
             as well.
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from domain import db
+from domain import db, partitions
 from domain.audit_logs.model import AuditRecord, Filter
 
 WALKED: Final = 1000
@@ -109,11 +110,40 @@ async def newest(team_id: str, only: Filter, *, before: int | None, limit: int) 
     found = await _records(walk, asked.args, limit)
     if len(found) == limit:
         return found
-    # Only the places are sorted, the rows of one page are read.
-    named = f"""WITH named AS MATERIALIZED (SELECT seq, "timestamp" FROM audit_logs WHERE {asked.where})
-                SELECT {_COLUMNS} FROM audit_logs WHERE team_id = $1 AND (seq, "timestamp") IN
-                    (SELECT seq, "timestamp" FROM named ORDER BY seq DESC LIMIT {limit:d})"""  # noqa: S608 - see above
-    return await _records(named, asked.args, limit)
+    return await _by_month(asked, only, limit)
+
+
+async def _by_month(asked: Conditions, only: Filter, limit: int) -> list[AuditRecord]:
+    found: list[AuditRecord] = []
+    end: datetime | None = None
+    places = [f"${len(asked.args) + nth}" for nth in (1, 2)]
+    for begin in await partitions.begins("audit_logs"):
+        is_outside = (only.until is not None and begin >= only.until) or (
+            only.since is not None and end is not None and end <= only.since
+        )
+        if not is_outside:
+            # Only the places are sorted, the rows of one page are read.
+            month = f"""WITH named AS MATERIALIZED (
+                            SELECT seq, "timestamp" FROM audit_logs WHERE {asked.where}
+                            AND "timestamp" >= {places[0]} AND "timestamp" < coalesce({places[1]}, 'infinity'))
+                        SELECT {_COLUMNS} FROM audit_logs
+                        WHERE team_id = $1 AND "timestamp" >= {places[0]}
+                          AND "timestamp" < coalesce({places[1]}, 'infinity') AND (seq, "timestamp") IN
+                              (SELECT seq, "timestamp" FROM named ORDER BY seq DESC LIMIT {limit:d})"""  # noqa: S608 - see above
+            found += await _records(month, [*asked.args, begin, end], limit)
+        if len(found) >= limit:
+            break
+        end = begin
+    else:
+        return found
+    # At the turn of a month a row may have been committed after some of the next month's.
+    late = f"""SELECT {_COLUMNS} FROM (
+                   SELECT {_COLUMNS}, tsv FROM audit_logs
+                   WHERE {asked.but_words} AND "timestamp" < {places[0]} AND seq > {places[1]}
+                   ORDER BY seq DESC LIMIT {WALKED}
+               ) AS walked WHERE {asked.words}"""  # noqa: S608 - see above
+    found += await _records(late, [*asked.args, begin, found[limit - 1].seq], limit)
+    return sorted(found, key=lambda one: one.seq, reverse=True)[:limit]
 
 
 async def _records(sql: str, args: Sequence[Any], limit: int) -> list[AuditRecord]:

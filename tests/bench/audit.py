@@ -64,8 +64,8 @@ FROM generate_series(1, $2) AS n
 _WRITE: Final = f"""
 DO $$ BEGIN FOR n IN 1..{WRITES} LOOP
 INSERT INTO audit_logs ({_COLUMNS})
-VALUES ('aud_w' || n, {LONG} + n, '{{team}}', 'user_' || n % 20, 'inventory.adjusted', 'item', 'item_' || n % 977,
-    now(), jsonb_build_object('reason', 'sold', 'reference', 'order ' || n),
+VALUES ('aud_w' || n, {LONG} + n, '{{team}}', 'user_' || n % 20, 'inventory.adjusted', 'item',
+    'item_' || n % 977, now(), jsonb_build_object('reason', 'sold', 'reference', 'order ' || n),
     jsonb_build_object('quantity', jsonb_build_object('before', n % 100, 'after', n % 97)),
     'success', 'req_' || n, 'sess_' || n % 20, '10.0.0.' || n % 13, 'a till');
 END LOOP; END $$
@@ -125,9 +125,11 @@ async def _months(database: asyncpg.Connection) -> None:
     """Partitions for the year that is over."""
     for ago in range(1, 13):
         await database.execute(
-            f"""DO $$ DECLARE begins timestamptz := date_trunc('month', now()) - interval '{ago} months'; BEGIN
-                EXECUTE format('CREATE TABLE audit_logs_%s PARTITION OF audit_logs FOR VALUES FROM (%L) TO (%L)',
-                    to_char(begins, 'YYYYMMDD'), begins, begins + interval '1 month'); END $$"""
+            f"""DO $$ DECLARE begins timestamptz := date_trunc('month', now()) - interval '{ago} months';
+                BEGIN EXECUTE format(
+                    'CREATE TABLE audit_logs_%s PARTITION OF audit_logs FOR VALUES FROM (%L) TO (%L)',
+                    to_char(begins, 'YYYYMMDD'), begins, begins + interval '1 month');
+                END $$"""
         )
 
 
