@@ -75,6 +75,9 @@ class Download(Response[Any]):
             connection = _connection(scope)
             if not self._is_sent and connection is not None:
                 connection.abort()
+        if self._is_sent:
+            # Not before it is known how it ended: who has all of it is known to have it.
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send(self, send: Send) -> None:
         headers = [(name.lower().encode(), value.encode()) for name, value in self._headers.items()]
@@ -85,7 +88,6 @@ class Download(Response[Any]):
                 if part:
                     await send({"type": "http.response.body", "body": part, "more_body": True})
         self._is_sent = True
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _connection(scope: Any) -> LiveHttp | None:

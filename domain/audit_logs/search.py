@@ -2,9 +2,9 @@
 
 Each filter has an index in the order of the trail, so a page is its first rows. Three things need more:
 
-words       A common word is found within the newest WALKED rows; of a rare one the index names few rows, to be
-            sorted. So the one is tried first; then the other, month by month, the newest first, so that a
-            word that was common long ago costs no more than one month of it.
+words       A common word is found within the newest WALKED rows; of a rare one the index names few rows, to
+            be sorted. So the one is tried first; then the other, month by month, the newest first, so that
+            a word that was common long ago costs no more than one month of it.
 times       Rows are in the order of their commits, and so, nearly, of their times: where a time is in the
             trail is found by halving. Servers' clocks may differ by DISORDER; the exact times are looked at
             as well.
@@ -123,12 +123,12 @@ async def _by_month(asked: Conditions, only: Filter, limit: int) -> list[AuditRe
         )
         if not is_outside:
             # Only the places are sorted, the rows of one page are read.
+            within = f""""timestamp" >= {places[0]}
+                         AND "timestamp" < coalesce({places[1]}::timestamptz, 'infinity')"""
             month = f"""WITH named AS MATERIALIZED (
-                            SELECT seq, "timestamp" FROM audit_logs WHERE {asked.where}
-                            AND "timestamp" >= {places[0]} AND "timestamp" < coalesce({places[1]}, 'infinity'))
+                            SELECT seq, "timestamp" FROM audit_logs WHERE {asked.where} AND {within})
                         SELECT {_COLUMNS} FROM audit_logs
-                        WHERE team_id = $1 AND "timestamp" >= {places[0]}
-                          AND "timestamp" < coalesce({places[1]}, 'infinity') AND (seq, "timestamp") IN
+                        WHERE team_id = $1 AND {within} AND (seq, "timestamp") IN
                               (SELECT seq, "timestamp" FROM named ORDER BY seq DESC LIMIT {limit:d})"""  # noqa: S608 - see above
             found += await _records(month, [*asked.args, begin, end], limit)
         if len(found) >= limit:
@@ -142,7 +142,8 @@ async def _by_month(asked: Conditions, only: Filter, limit: int) -> list[AuditRe
                    WHERE {asked.but_words} AND "timestamp" < {places[0]} AND seq > {places[1]}
                    ORDER BY seq DESC LIMIT {WALKED}
                ) AS walked WHERE {asked.words}"""  # noqa: S608 - see above
-    found += await _records(late, [*asked.args, begin, found[limit - 1].seq], limit)
+    cut = sorted(one.seq for one in found)[-limit]
+    found += await _records(late, [*asked.args, begin, cut], limit)
     return sorted(found, key=lambda one: one.seq, reverse=True)[:limit]
 
 

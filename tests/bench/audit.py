@@ -1,9 +1,9 @@
-"""Audit: does a trail of a million rows answer as fast as one of a thousand? And what its indexes cost a write.
+"""Audit: does a trail of a million rows answer as fast as one of a thousand? What do its indexes cost?
 
 Each filter is asked over REST, of a team with 1,000 rows and then of one with 1,000,000 in the same table,
 spread over a year: medians, and how the long trail compares. Where it takes more than SLOW times as long, the
-plan of what was asked is printed. Beside it: Postgres' CPU for each audit row, with every index and without each
-of those that are there for reading.
+plan of what was asked is printed. Beside it: Postgres' CPU for an audit row, with every index and without
+each of those that are there for reading.
 """
 
 import asyncio
@@ -53,7 +53,8 @@ SELECT 'aud_' || $1 || n, n, $1, 'user_' || lpad((n % 20)::text, 26, '0'),
     CASE WHEN n % 500 = 7 THEN 'member' WHEN n % 200 = 3 THEN 'user' ELSE 'item' END,
     'item_' || lpad((n % (1 + $2 / 50))::text, 26, '0'),
     now() - ($2 - n)::float8 / $2 * interval '360 days',
-    jsonb_build_object('reason', CASE WHEN n % 3 = 0 THEN 'sold' ELSE 'delivered' END, 'reference', 'order ' || n,
+    jsonb_build_object('reason', CASE WHEN n % 3 = 0 THEN 'sold' ELSE 'delivered' END,
+        'reference', 'order ' || n,
         'note', CASE WHEN n % ($2 / 20) = 5 THEN 'walnut' WHEN n % 500 = 6 THEN 'hazelnut' ELSE 'plain' END,
         'of', CASE WHEN n < $2 * 0.4 THEN 'yore' ELSE 'today' END),
     jsonb_build_object('quantity', jsonb_build_object('before', n % 100, 'after', n % 97)),
