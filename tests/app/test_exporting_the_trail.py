@@ -48,10 +48,11 @@ async def long_trail(ann: Person, api: Api) -> str:
     top = await db.fetchval("SELECT max(seq) FROM audit_logs WHERE team_id = $1", team)
     for start in range(0, ROWS, ROWS // 20):
         await db.execute(
-            """INSERT INTO audit_logs (id, seq, team_id, action, resource_type, resource, "timestamp", metadata,
-                                       changes, outcome)
-               SELECT 'aud_' || $1 || n, $2 + n, $1, 'test.done', 'thing', 'x', now(), '{"note": "plain"}', '{}',
-                      'success' FROM generate_series($3::bigint + 1, $4::bigint) AS n""",
+            """INSERT INTO audit_logs (id, seq, team_id, action, resource_type, resource, "timestamp",
+                                       metadata, changes, outcome)
+               SELECT 'aud_' || $1 || n, $2 + n, $1, 'test.done', 'thing', 'x', now(),
+                      '{"note": "plain"}', '{}', 'success'
+               FROM generate_series($3::bigint + 1, $4::bigint) AS n""",
             team,
             top,
             start,

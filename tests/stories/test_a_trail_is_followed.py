@@ -123,7 +123,7 @@ async def test_what_is_no_filter_is_refused_and_so_is_one_where_there_is_nothing
         assert "subscribe" in await client.ask(subscribe={"channel": channel, "tf": good})
 
 
-# audit:all
+# All trails at once
 
 
 async def staff(api: Api) -> Person:
