@@ -7,13 +7,13 @@ import pytest
 from centrifuge import Filter
 
 from app.config import Config
-from channels.gate import Gate
 from channels.live import Live
 from channels.watchman import Watchman
 from domain import channels, db
 from tests.factories import Api, Person, item
 from tests.listener import Listener, Listeners
-from tests.nodes import node, until
+from tests.nodes import until
+from tests.processes import running
 from tests.raw import raw
 from tests.statements import Statements
 
@@ -45,10 +45,11 @@ async def test_a_follower_hears_the_actions_it_asked_for_with_their_own_offsets(
     await some.follow(channel, tags_filter=wanted)
     await every.follow(channel)
     await busy(ann, team)
-    await ann.put(f"/teams/{team}", {"name": "Tea corner"})
-    await every.until(lambda: "teams.changed" in actions(every, channel))
-    await some.until(lambda: "teams.changed" in actions(some, channel))
-    heard = ("inventory.adjusted", "teams.changed")
+    bob = await api.person("Bob")
+    await ann.post(f"/teams/{team}/members", {"userId": bob.id, "role": "viewer"})
+    await every.until(lambda: "teams.member_added" in actions(every, channel))
+    await some.until(lambda: "teams.member_added" in actions(some, channel))
+    heard = ("inventory.adjusted", "teams.member_added")
     assert some.seen[channel] == [one for one in every.seen[channel] if one[1]["data"]["action"] in heard]
     assert len(some.seen[channel]) == 3
 
@@ -137,7 +138,7 @@ async def test_staff_hears_the_trails_of_all_teams_on_every_process_and_may_filt
 ) -> None:
     sam, ann, bob = await staff(api), await api.person("Ann"), await api.person("Bob")
     team = await api.team(bob)
-    async with node(config.redis_url or "", Gate()) as other:
+    async with running(config) as other:
         screens = [await listeners(url, sam.token), await listeners(other.url, sam.token)]
         only = await listeners(other.url, sam.token)
         for screen in screens:
