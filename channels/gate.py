@@ -106,7 +106,9 @@ class Gate:
             raise Refused(102)
         kind, owner_id = parsed
         limits = rights.identity.limits
-        if kind.owner == "user":
+        if kind.owner == "staff":
+            allowed = rights.identity.is_staff and limits is None
+        elif kind.owner == "user":
             allowed = owner_id == rights.identity.user_id and limits is None
         else:
             granted = policy.grants(rights.roles.get(owner_id), kind.permission)

@@ -19,7 +19,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from channels import json_format
-from channels.bus import GONE, PREFIX, Bus
+from channels.bus import GONE, Bus
+from channels.bus_format import PREFIX
 from channels.protocol import ClientInfo, Info
 
 log = logging.getLogger("maycole.presence")

@@ -147,6 +147,12 @@ class Relay:
             return None
         return pushes
 
+    async def reaches(self, feed: Feed, since: Since) -> bool:
+        """Whether everything after a position can still be had, however much it is; for `after`."""
+        if feed.kind.kept != "all" or (since.epoch and since.epoch != feed.epoch):
+            return False
+        return await self.after(feed, since.offset, limit=1) is not None
+
     async def after(self, feed: Feed, offset: int, *, limit: int) -> list[bytes] | None:
         """At most `limit` pushes that follow an offset, ascending; None where the next one is gone.
 

@@ -6,7 +6,7 @@ import msgspec
 import redis.asyncio
 
 from app.config import Config
-from channels.bus import RIGHTS
+from channels.bus_format import RIGHTS
 from domain.teams import policy
 from domain.teams.policy import BUILT_IN
 from tests.factories import Api
