@@ -18,13 +18,13 @@ class RolesController(Controller):
     opt = BY_KEY
 
     @get("/")
-    async def listed(self, team_id: FromPath[str], caller: NamedDependency[Actor]) -> Live[TeamRole]:
+    async def roles(self, team_id: FromPath[str], caller: NamedDependency[Actor]) -> Live[TeamRole]:
         """Every role of the team with its permissions; `position` is that of `team:<teamId>`."""
         found, head = await roles.listed(caller, team_id)
         return live(Page(found, None), head)
 
     @post("/")
-    async def define(
+    async def define_role(
         self, team_id: FromPath[str], data: JSONBody[NewRole], caller: NamedDependency[Actor]
     ) -> Response[One[TeamRole]]:
         """Make a role of permissions that you have yourself."""
@@ -32,7 +32,7 @@ class RolesController(Controller):
         return one(role, version=role.version, at=f"/api/teams/{team_id}/roles/{role.name}")
 
     @put("/{role:str}")
-    async def redefine(
+    async def redefine_role(
         self,
         team_id: FromPath[str],
         role: FromPath[str],
@@ -45,7 +45,7 @@ class RolesController(Controller):
         return one(changed, version=changed.version)
 
     @delete("/{role:str}")
-    async def remove(
+    async def remove_role(
         self,
         team_id: FromPath[str],
         role: FromPath[str],
