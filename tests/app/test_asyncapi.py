@@ -200,18 +200,8 @@ async def everything_happens(api: Api, ann: Person, bob: Person, team: str) -> N
         await ann.delete(place),
     ]
     assert [answer.status_code for answer in statuses] == [
-        201,
-        200,
-        200,
-        200,
-        200,
-        401,
-        204,
-        204,
-        200,
-        200,
-        204,
-    ]
+        201, 200, 200, 200, 200, 401, 204, 204, 200, 200, 204,
+    ]  # fmt: skip
 
 
 async def a_provider_is_linked_and_unlinked(person: Person) -> None:
