@@ -39,6 +39,14 @@ PERMISSION_CHANGES: Final = (
     "teams.member_added",
     "teams.member_removed",
     "teams.role_changed",
+    "teams.role_defined",
+    "teams.role_redefined",
+    "teams.role_removed",
+    "teams.invited",
+    "teams.invite_accepted",
+    "teams.transfer_accepted",
+    "teams.deleted",
+    "teams.restored",
     "auth.api_key_created",
     "auth.api_key_changed",
     "auth.api_key_rotated",
@@ -158,8 +166,9 @@ async def _members(team_id: str) -> list[MemberAccess]:
         team_id,
         now(),
     )
+    roles = await policy.roles_of([row["user_id"] for row in rows])
     return [
-        MemberAccess(**dict(row), permissions=[p for p in policy.LEAST if policy.grants(row["role"], p)])
+        MemberAccess(**dict(row), permissions=sorted(roles[row["user_id"]][team_id].permissions))
         for row in rows
     ]
 
