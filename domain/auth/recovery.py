@@ -46,7 +46,8 @@ FORGOT: Final = jobs.Job("auth.forgot_password", Asked, secret=True)
 async def forgot(actor: Actor, email: str) -> None:
     """Have a link mailed, if there is an account; whether there is one is nowhere to be seen."""
     async with db.transaction():
-        await jobs.enqueue(FORGOT, Asked(actor=actor, email=email), dedupe_key=one_time.fingerprint(email))
+        key = await one_time.fingerprint(email)
+        await jobs.enqueue(FORGOT, Asked(actor=actor, email=email), dedupe_key=key)
 
 
 @FORGOT.handler
