@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from domain import db
+from domain.auth import devices
 from domain.auth import post as posted
 from domain.auth.devices import _network
 from tests.app.company import problem
-from tests.app.mailing import kinds, mail_of, post, settled, token_of, trail
+from tests.app.mailing import a_minute_later, kinds, mail_of, post, settled, token_of, trail
 from tests.app.signing_in import login, refresh, signed_in
 from tests.factories import PASSWORD, Api, Person
 from tests.listener import Listeners
@@ -52,6 +53,28 @@ async def test_the_first_session_and_a_known_device_are_no_news(api: Api, mailbo
     await login_with(api, ann, PHONE)
     await settled()
     assert kinds(mailbox, ann.email).count("device") == 1
+
+
+async def test_whoever_was_disowned_is_told_of_again_when_they_come_back(api: Api, mailbox: Mailbox) -> None:
+    ann = await api.person()
+    await login_with(api, ann, PHONE)
+    token = await token_of(mailbox, ann.email, "device")
+    assert (await post(api, "/auth/sessions/disown", token=token)).status_code == 204
+    await a_minute_later()
+    await login_with(api, ann, PHONE)
+    await mail_of(mailbox, ann.email, "device", 2)
+
+
+@pytest.mark.parametrize("reason", devices._NOT_REMEMBERED)
+async def test_what_ended_because_of_somebody_else_makes_no_device_known(
+    api: Api, mailbox: Mailbox, reason: str
+) -> None:
+    ann = await api.person()
+    await db.execute(
+        "UPDATE user_sessions SET revoked_at = now(), revoked_reason = $2 WHERE user_id = $1", ann.id, reason
+    )
+    await login(api, ann.email)
+    await mail_of(mailbox, ann.email, "device")
 
 
 async def test_a_device_that_was_not_seen_for_90_days_is_new(api: Api, mailbox: Mailbox) -> None:
