@@ -30,6 +30,7 @@ KINDS: Final[dict[str, tuple[str, ...]]] = {
     "confirm_email_new": ("name", "link"),
     "email_changed": ("name", "email", "link"),
     "new_device": ("name", "program", "ip", "link"),
+    "way_in_added": ("name", "way", "link"),
     "password_changed": ("name", "ways", "link"),
     "token_reused": ("name", "link"),
     "account_disabled": ("name",),

@@ -8,8 +8,10 @@ import msgspec
 
 from domain import crypto, db, ids
 from domain.actor import Actor
+from domain.auth import undoing
 from domain.auth.oauth_model import IdentityLinked, OauthIdentity, Profile
 from domain.auth.tables import OauthIdentities
+from domain.auth.ways_in import Way
 from domain.clock import now
 from domain.errors import Conflict
 from domain.record import record
@@ -21,6 +23,13 @@ async def lock(profile: Profile) -> None:
         "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
         f"oauth identity {profile.provider} {profile.subject}",
     )
+
+
+async def add_told(actor: Actor, profile: Profile) -> OauthIdentity:
+    """It signs in, from now on, to an account that was there before: its owner is told."""
+    identity = await add(actor, profile)
+    await undoing.offer(actor, Way("identity", identity.id, identity.provider, identity.created_at))
+    return identity
 
 
 async def add(actor: Actor, profile: Profile) -> OauthIdentity:
@@ -67,7 +76,7 @@ async def arrived(actor: Actor, profile: Profile) -> None:
         profile.subject,
     )
     if row is None:
-        await add(actor, profile)
+        await add_told(actor, profile)
     elif row["user_id"] == actor.user:
         await used(row["id"], profile)
     else:

@@ -14,6 +14,7 @@ Page = Literal[
     "confirm-email",
     "revert-email",
     "disown-session",
+    "undo-way-in",
 ]
 PATH: Final = "/auth"
 _base: str | None = None

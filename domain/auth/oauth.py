@@ -206,7 +206,7 @@ async def _link(actor: Actor, profile: Profile) -> OauthIdentity | DomainError:
     elif count >= IDENTITIES_MAX:
         refusal = Conflict(f"An account has at most {IDENTITIES_MAX} of them.", code="too_many_identities")
     else:
-        return await identities.add(actor, profile)
+        return await identities.add_told(actor, profile)
     await record(
         actor,
         OauthRefused(

@@ -179,6 +179,7 @@ async def test_a_link_that_is_too_old_or_another_kind_does_nothing(api: Api, mai
         ("/auth/email/confirm", {"token": reset}),
         ("/auth/email/revert", {"token": reset}),
         ("/auth/sessions/disown", {"token": reset}),
+        ("/auth/ways-in/undo", {"token": reset}),
     ]
     unknown = await post(api, "/auth/magic-link/consume", token="mot_nothing")
     said = {str(bare(await post(api, path, **body))) for path, body in calls}

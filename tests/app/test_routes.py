@@ -47,6 +47,7 @@ POST   /api/auth/magic-link/consume
 POST   /api/auth/email/confirm
 POST   /api/auth/email/revert
 POST   /api/auth/sessions/disown
+POST   /api/auth/ways-in/undo
 POST   /api/users/me/email
 GET    /api/auth/api-keys
 POST   /api/auth/api-keys
@@ -94,7 +95,7 @@ LINKED = {
     f"GET /auth/{page}"
     for page in (
         "verify-email", "reset-password", "forgot-password", "magic-link", "confirm-email", "revert-email",
-        "disown-session",
+        "disown-session", "undo-way-in",
     )
 }  # fmt: skip
 # Beside the websocket, which is no route of Litestar's (app/pipeline/door.py).

@@ -32,6 +32,7 @@ EVERYTHING = {
     "program": "Firefox on Linux",
     "ip": "203.0.113.7",
     "ways": "the passkey Laptop",
+    "way": "the passkey Laptop",
     "link": "https://app.example/x?token=abc",
 }
 
