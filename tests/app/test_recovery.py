@@ -246,7 +246,7 @@ async def test_who_owns_the_address_finds_no_trap_in_an_account_that_somebody_ma
     await db.execute(
         """INSERT INTO passkeys (id, user_id, credential_id, public_key, sign_count, transports, name,
                                  backed_up, created_at)
-           VALUES ($1, $2, $1, '', 0, '{}', 'trap', false, now())""",
+           VALUES ($1, $2, $1, '', 0, '{}', 'trap', false, now() - interval '1 hour')""",  # another clock
         f"pk_{attacker.id}",
         attacker.id,
     )
