@@ -8,6 +8,7 @@ Rules   a team always has an owner; nobody grants or takes away more than they h
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import asyncpg
 
@@ -70,12 +71,12 @@ async def get(actor: Actor, team_id: str) -> Team:
     return db.as_struct(Team, row)
 
 
-async def alone_in_personal(actor: Actor, team_id: str) -> None:
-    """Nobody but its person is in a personal team any more, whoever let them in."""
+async def alone_in_personal(actor: Actor, team_id: str, *, since: datetime | None = None) -> None:
+    """Nobody but its person is in a personal team any more, whoever let them in; or nobody who came since."""
     async with db.transaction():
         await membership.lock(team_id)
         for member in await membership.all_of(team_id):
-            if member.user_id != actor.user:
+            if member.user_id != actor.user and (since is None or member.joined_at >= since):
                 await membership.leave(actor, member)
 
 
