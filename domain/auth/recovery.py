@@ -114,16 +114,17 @@ async def prove(actor: Actor, password: str | None) -> str | None:
         await mfa.require_fresh(actor)
         return None
     await mfa.require_second_factor(actor)
-    if password is not None:
-        counted = await attempts.begin(actor, (await users.me(actor)).email)
-        try:
-            right = await passwords.matches(known, password)
-        except Unavailable:
-            await throttle.untried(counted)
-            raise
-        if right:
-            await throttle.cleared(counted)
-            return known
+    if password is None:
+        raise _wrong()  # nothing was tried: it counts for nothing, so it may not leave rows without end
+    counted = await attempts.begin(actor, (await users.me(actor)).email)
+    try:
+        right = await passwords.matches(known, password)
+    except Unavailable:
+        await throttle.untried(counted)
+        raise
+    if right:
+        await throttle.cleared(counted)
+        return known
     async with db.transaction():
         await record(actor, PasswordRefused(team_id=actor.team(None), user_id=actor.user))
     raise _wrong()

@@ -275,7 +275,7 @@ async def test_changing_ones_password_ends_the_other_sessions_and_links(api: Api
     assert (await login(api, ann.email, ANOTHER)).status_code == 200
     problem(await post(api, "/auth/password/reset", token=token, password=PASSWORD), 422, "link_invalid")
     await mail_of(mailbox, ann.email, "password")
-    assert (await trail(ann.id)).count("auth.password_refused") == 2
+    assert (await trail(ann.id)).count("auth.password_refused") == 1, "without one nothing was tried"
     problem(await api.call("POST", "/auth/password/change", json=body), 401, "no_token")
 
 
