@@ -4,6 +4,8 @@ Rules   whoever writes one holds `lock` first, and the lock of an account only a
         is for oauth.py to say.
 """
 
+from typing import Final
+
 import msgspec
 
 from domain import crypto, db, ids
@@ -15,6 +17,8 @@ from domain.auth.ways_in import Way
 from domain.clock import now
 from domain.errors import Conflict
 from domain.record import record
+
+IDENTITIES_MAX: Final = 20
 
 
 async def lock(profile: Profile) -> None:
@@ -68,7 +72,7 @@ async def used(identity_id: str, profile: Profile) -> None:
 async def arrived(actor: Actor, profile: Profile) -> None:
     """The caller came with it and is in: it is theirs, unless it became somebody's meanwhile.
 
-    Raises Conflict `identity_taken` where that is somebody else.
+    Raises Conflict `identity_taken` where that is somebody else, `too_many_identities`.
     """
     row = await db.fetchrow(
         "SELECT id, user_id FROM oauth_identities WHERE provider = $1 AND subject = $2",
@@ -76,11 +80,23 @@ async def arrived(actor: Actor, profile: Profile) -> None:
         profile.subject,
     )
     if row is None:
+        if await is_full(actor.user):
+            raise too_many()
         await add_told(actor, profile)
     elif row["user_id"] == actor.user:
         await used(row["id"], profile)
     else:
         raise taken()
+
+
+async def is_full(user_id: str) -> bool:
+    """Whether the account, which is locked, has as many as there may be."""
+    count: int = await OauthIdentities.count().where(OauthIdentities.user_id == user_id)
+    return count >= IDENTITIES_MAX
+
+
+def too_many() -> Conflict:
+    return Conflict(f"An account has at most {IDENTITIES_MAX} of them.", code="too_many_identities")
 
 
 def taken() -> Conflict:

@@ -25,7 +25,6 @@ from domain.auth.oauth_model import (
     Profile,
 )
 from domain.auth.proofs import Proof
-from domain.auth.tables import OauthIdentities
 from domain.auth.tokens import Claims
 from domain.clock import now
 from domain.errors import Conflict, DomainError, Forbidden, NotFound, Unauthenticated
@@ -33,7 +32,6 @@ from domain.pages import Page
 from domain.record import record
 from domain.users.model import Email
 
-IDENTITIES_MAX: Final = 20
 NAME_CHARS: Final = 100
 _IDENTITY = "id, provider, email, created_at, last_used_at"
 
@@ -199,12 +197,11 @@ async def _link(actor: Actor, profile: Profile) -> OauthIdentity | DomainError:
         profile.provider,
         profile.subject,
     )
-    count = await OauthIdentities.count().where(OauthIdentities.user_id == actor.user)
     if owner is not None:
         mine = owner == actor.user
         refusal = Conflict("It is linked already.", code="already_linked") if mine else identities.taken()
-    elif count >= IDENTITIES_MAX:
-        refusal = Conflict(f"An account has at most {IDENTITIES_MAX} of them.", code="too_many_identities")
+    elif await identities.is_full(actor.user):
+        refusal = identities.too_many()
     else:
         return await identities.add_told(actor, profile)
     await record(

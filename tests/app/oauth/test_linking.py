@@ -241,6 +241,8 @@ async def test_a_list_of_many_identities_has_pages_and_an_end(here: World, api: 
         assert fragment(await here.browser().link("google", ann.token)) == {"linked": "google"}
     here.google.is_at(email="one-more@example.org", email_verified=True)
     assert fragment(await here.browser().link("google", ann.token)) == {"error": "too_many_identities"}
+    here.google.is_at(sub=f"{ann.id}-own", email=ann.email, email_verified=True)
+    problem(await here.browser().sign_in("google"), 409, "too_many_identities")
     first = (await ann.get("/auth/identities?limit=15")).json()
     rest = (await ann.get(f"/auth/identities?limit=15&cursor={first['nextCursor']}")).json()
     assert (len(first["data"]), len(rest["data"]), rest["nextCursor"]) == (15, 5, None)
