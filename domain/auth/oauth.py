@@ -157,14 +157,11 @@ async def _sign_in(actor: Actor, profile: Profile) -> SignedIn | Proof | DomainE
 
 async def _by_address(actor: Actor, profile: Profile) -> SignedIn | Proof | DomainError:
     """For an account at a provider that nobody is known by yet."""
-    address, account = _address(profile), await _account(profile.email)
+    address = _address(profile)
     if address is None:
-        return await _refused(
-            actor,
-            account,
-            profile,
-            Forbidden("The provider has not verified your e-mail address.", code="email_not_verified"),
-        )
+        # In nobody's trail: anybody can say of any address that it is theirs, as often as they like.
+        return Forbidden("The provider has not verified your e-mail address.", code="email_not_verified")
+    account = await _account(address)
     if account is not None and account.disabled:
         return await _disabled(actor, account)
     if account is None:
@@ -174,7 +171,14 @@ async def _by_address(actor: Actor, profile: Profile) -> SignedIn | Proof | Doma
             "There is an account with this e-mail address: sign in to it, and link this one there.",
             code="account_exists",
         )
-        return await _refused(actor, account, profile, taken)
+        refused = OauthRefused(
+            team_id=account.personal_team_id,
+            user_id=account.id,
+            provider=profile.provider,
+            reason=taken.problem,
+        )
+        await record(actor, refused)
+        return taken
     return _proof(account, profile, linking=profile)
 
 
@@ -213,10 +217,8 @@ async def _link(actor: Actor, profile: Profile) -> OauthIdentity | DomainError:
     return refusal
 
 
-async def _account(email: str | None) -> _Account | None:
+async def _account(email: str) -> _Account | None:
     """The account with this address, as the database compares them."""
-    if email is None or "\0" in email:
-        return None
     row = await db.fetchrow(f"SELECT {_ACCOUNT} FROM users u WHERE u.email = $1", email)  # noqa: S608 - columns
     return db.as_struct(_Account, row) if row else None
 
@@ -227,22 +229,6 @@ async def _disabled(actor: Actor, account: _Account) -> DomainError:
         LoginFailed(team_id=account.personal_team_id, user_id=account.id, reason="disabled", attempts=1),
     )
     return Unauthenticated("Signing in with this provider did not work.", code="oauth_failed")
-
-
-async def _refused(
-    actor: Actor, account: _Account | None, profile: Profile, refusal: DomainError
-) -> DomainError:
-    if account is not None:
-        await record(
-            actor,
-            OauthRefused(
-                team_id=account.personal_team_id,
-                user_id=account.id,
-                provider=profile.provider,
-                reason=refusal.problem,
-            ),
-        )
-    return refusal
 
 
 def _proof(account: _Account, profile: Profile, *, linking: Profile | None = None) -> Proof:

@@ -106,7 +106,7 @@ async def test_an_identity_with_a_strangers_unverified_address_does_not_enter_th
     here.github.is_at("eve", (ann.email, True, False), ("eve@example.org", False, True))
     problem(await here.browser().sign_in("github"), 403, "email_not_verified")
     assert await identities(api, ann.token) == []
-    assert ("auth.oauth_refused", "denied", "email_not_verified") in await trail(ann)
+    assert "auth.oauth_refused" not in {action for action, *_ in await trail(ann)}, "anybody could fill it"
 
 
 async def test_who_registers_the_address_of_a_provider_account_later_gets_nothing(
