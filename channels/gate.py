@@ -15,7 +15,7 @@ from msgspec import Raw
 from channels.coalesce import Coalesced
 from channels.protocol import ClientInfo, HangUp, Refused
 from domain import channels
-from domain.actor import Actor
+from domain.actor import Actor, source
 from domain.auth import credentials
 from domain.auth.credentials import Identity
 from domain.auth.tokens import Claims
@@ -65,7 +65,7 @@ class Gate:
             raise HangUp(3501)
         try:
             client = via.get("client")  # ASGI may leave it out
-            return await credentials.introduced(token, Actor(ip=client[0] if client else None))
+            return await credentials.introduced(token, Actor(ip=source(client[0]) if client else None))
         except Forbidden as elsewhere:
             raise Refused(103) from elsewhere
         except Unauthenticated as unknown:

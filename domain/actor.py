@@ -5,6 +5,7 @@ Who comes with an API key may less than that: `limits` says how much of it is le
 """
 
 from collections.abc import Mapping
+from ipaddress import IPv6Address, ip_address
 from typing import TypeVar
 
 import msgspec
@@ -12,6 +13,16 @@ import msgspec
 from domain.errors import Unauthenticated
 
 T = TypeVar("T")
+
+
+def source(address: str | None) -> str | None:
+    """Where somebody comes from, as an actor says it: IPv4 in IPv6 (of a dual-stack socket) is IPv4."""
+    try:
+        found = ip_address(address or "")
+    except ValueError:
+        return address  # a socket of another kind
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return address if mapped is None else str(mapped)
 
 
 class Limits(msgspec.Struct, frozen=True):

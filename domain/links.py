@@ -16,6 +16,7 @@ Page = Literal[
     "disown-session",
     "team-invite",
     "sign-in",
+    "undo-way-in",
 ]
 PATH: Final = "/auth"
 _base: str | None = None

@@ -135,6 +135,17 @@ PAGES: Final[dict[Page, Words]] = {
         asks="email",
         needs_token=False,
     ),
+    "undo-way-in": Words(
+        title="You did not add that?",
+        says="Press the button to take away what was added to your account. "
+        "You will be signed out everywhere.",
+        button="Take it away",
+        call="/api/auth/ways-in/undo",
+        done="It is gone, and every device is signed out. Whoever it was may know your password.",
+        next="forgot-password",
+        next_says="Choose a new password",
+        again_says="It is too late for this link: sign in, and remove it from your account there.",
+    ),
 }
 assert set(PAGES) == set(get_args(Page)), "every link leads somewhere"
 

@@ -11,7 +11,7 @@ from litestar import Request
 
 from app.pipeline.request_id import request_id
 from channels import rpc
-from domain.actor import Actor
+from domain.actor import Actor, source
 from domain.auth import credentials
 from domain.auth.tokens import Claims
 from domain.errors import Forbidden, Unauthenticated
@@ -25,7 +25,7 @@ async def provide_actor(request: Request[Any, Any, Any]) -> Actor:
     """Where the request comes from; whoever sends it has not said who they are."""
     agent = request.headers.get("user-agent")
     return Actor(
-        ip=request.client.host if request.client else None,
+        ip=source(request.client.host) if request.client else None,
         user_agent=agent[:USER_AGENT_MAX] if agent else None,
         request_id=request_id(request.scope),
     )

@@ -25,6 +25,7 @@ from domain.auth.one_time import Token
 from domain.clock import now
 from domain.errors import FieldError, Invalid
 from domain.record import record
+from domain.teams import service as teams
 from domain.users import service as users
 from domain.users.model import User
 
@@ -123,7 +124,8 @@ async def confirm(actor: Actor, token: str) -> bool:
 
 
 async def revert(actor: Actor, token: str) -> None:
-    """The old address takes the account back: signed out everywhere, no password, no way in added since.
+    """The old address takes the account back: signed out everywhere, no password, no way in added since,
+    nobody in the personal team who came since.
 
     Raises Invalid `link_invalid`.
     """
@@ -147,7 +149,9 @@ async def _revert(actor: Actor, token: str) -> None:
         await users.set_password(after.id, None)
         await sessions.end_all(actor, "email_reverted", of=after.id)
         await one_time.void(after.id, REVERT, *takeover.LINKS_IN)
-        await takeover.forget_ways_in(actor, after.id, since=held.created_at - LASTS)
+        asked_after = held.created_at - LASTS
+        await takeover.forget_ways_in(actor, after.id, since=asked_after)
+        await teams.alone_in_personal(actor, after.personal_team_id, since=asked_after)
         await record(
             actor,
             EmailReverted(team_id=after.personal_team_id, user_id=after.id, before=before, after=after),

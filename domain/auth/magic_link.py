@@ -23,7 +23,8 @@ ASK: Final = jobs.Job("auth.magic_link", Asked, secret=True)
 async def ask(actor: Actor, email: str) -> None:
     """Have a link mailed, if there is an account; whether there is one is nowhere to be seen."""
     async with db.transaction():
-        await jobs.enqueue(ASK, Asked(actor=actor, email=email), dedupe_key=one_time.fingerprint(email))
+        key = await one_time.fingerprint(email)
+        await jobs.enqueue(ASK, Asked(actor=actor, email=email), dedupe_key=key)
 
 
 @ASK.handler

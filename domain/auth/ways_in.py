@@ -24,7 +24,7 @@ class Way(msgspec.Struct, frozen=True):
     name: str
     created_at: datetime
 
-    def said(self) -> str:
+    def called(self) -> str:
         """What it is, in words for a mail: what somebody could have called it leads nowhere."""
         name = mail.harmless(self.name)
         words = {
@@ -33,7 +33,11 @@ class Way(msgspec.Struct, frozen=True):
             "totp": "an authenticator app, and its recovery codes",
             "api_key": f"the API key “{name}”" if name else "an API key",
         }
-        return f"{words[self.kind]} (since {self.created_at:%Y-%m-%d})"
+        return words[self.kind]
+
+    def said(self) -> str:
+        """The same, and since when."""
+        return f"{self.called()} (since {self.created_at:%Y-%m-%d})"
 
 
 async def beside_password(user_id: str) -> list[Way]:

@@ -11,6 +11,7 @@ Rules   a team always has an owner; nobody grants or takes away more than they h
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -112,12 +113,14 @@ async def change(actor: Actor, team_id: str, body: TeamBody, *, if_version: int 
     return after
 
 
-async def alone_in_personal(actor: Actor, team_id: str) -> None:
-    """Nobody but its person is in a personal team any more, or invited to it, whoever let them in."""
+async def alone_in_personal(actor: Actor, team_id: str, *, since: datetime | None = None) -> None:
+    """Nobody but its person is in a personal team any more, or invited to it, whoever let them in; or nobody
+    who came since.
+    """
     async with db.transaction():
         await membership.lock(team_id)
         for member in await membership.all_of(team_id):
-            if member.user_id != actor.user:
+            if member.user_id != actor.user and (since is None or member.joined_at >= since):
                 await membership.leave(actor, member)
         await invites.revoke_all(actor, team_id)
         await membership.settle()

@@ -123,6 +123,7 @@ IN_THE_TRAIL_ONLY = {
     "auth.password_refused",
     "auth.magic_link_requested",
     "auth.session_disowned",
+    "auth.way_in_undone",
     "users.email_change_requested",
     "users.email_change_confirmed",
     "users.email_reverted",

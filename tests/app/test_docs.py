@@ -20,6 +20,7 @@ OPEN = {
     "auth.verifyEmail", "auth.forgotPassword", "auth.resetPassword", "auth.askMagicLink",
     "auth.consumeMagicLink", "auth.confirmEmail", "auth.revertEmail", "auth.disownSession",
     "teams.declineInvite", "teams.askForAnotherInvite",
+    "auth.undoWayIn",
 }  # fmt: skip
 # Fields whose names say it all.
 OBVIOUS = {

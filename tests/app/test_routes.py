@@ -66,6 +66,7 @@ POST   /api/auth/magic-link/consume
 POST   /api/auth/email/confirm
 POST   /api/auth/email/revert
 POST   /api/auth/sessions/disown
+POST   /api/auth/ways-in/undo
 POST   /api/users/me/email
 GET    /api/auth/api-keys
 POST   /api/auth/api-keys
@@ -113,7 +114,7 @@ LINKED = {
     f"GET /auth/{page}"
     for page in (
         "verify-email", "reset-password", "forgot-password", "magic-link", "confirm-email", "revert-email",
-        "disown-session", "team-invite", "sign-in",
+        "disown-session", "undo-way-in", "team-invite", "sign-in",
     )
 }  # fmt: skip
 # Beside the websocket, which is no route of Litestar's (app/pipeline/door.py).
