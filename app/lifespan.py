@@ -31,6 +31,7 @@ from domain import db, streams
 from domain.audit_logs import service as audit_logs
 from domain.auth import ceremony, passwords
 from domain.teams import policy
+from domain.teams.denials import denials
 
 log = logging.getLogger("maycole.lifespan")
 
@@ -66,6 +67,7 @@ class Process:
         self.supervise("the sweeper", self.sweeper.run)
         self.supervise("the watchman", self.watchman.run)
         self.supervise("the partition keeper", _roll_partitions)
+        self.supervise("the keeper of refusals", denials.run)
         if self.worker is not None:
             self._working = self.supervise("the worker", self.worker.run)
 
@@ -124,6 +126,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
             for listener in heard:
                 streams.listeners.remove(listener)
             await process.stop()
+            await denials.write_soon()
             await app.state.oauth.close()
             if pwned is not None:
                 await pwned.close()

@@ -18,6 +18,7 @@ from domain import db
 from domain.actor import Actor, Limits
 from domain.errors import Forbidden, Invalid, NotFound
 from domain.teams import refusals
+from domain.teams.denials import denials
 from domain.teams.memory import Memory
 
 BuiltIn = Literal["viewer", "member", "admin", "owner"]
@@ -126,6 +127,8 @@ async def require(actor: Actor, team_id: str, permission: str, *, of: str = "tea
     role = await role_of(actor.user, team_id)
     if role is None or (actor.limits is not None and not actor.limits.reach(team_id)):
         raise await refusals.explained(actor, NotFound.of(of), team_id, permission, role)
+    if not left(actor.limits, permission):
+        denials.note(actor, team_id, permission, role.name)
     require_scope(actor, permission)
     await require_grant(actor, team_id, role, permission)
     return role
@@ -134,6 +137,7 @@ async def require(actor: Actor, team_id: str, permission: str, *, of: str = "tea
 async def require_grant(actor: Actor, team_id: str, role: Role, permission: str) -> None:
     """Raises Forbidden for a member whose role does not have it."""
     if not grants(role, permission):
+        denials.note(actor, team_id, permission, role.name)
         refused = Forbidden(
             f"Your role here is {role.name}, which may not do this.", permission=permission, role=role.name
         )
@@ -178,6 +182,7 @@ async def require_held(actor: Actor, team_id: str, own: Role, *permissions: Coll
     """Nobody grants, changes or takes away what they lack. Raises Forbidden `role_above_own`."""
     beyond = frozenset[str]().union(*permissions) - held(actor, own)
     if beyond:
+        denials.note(actor, team_id, min(beyond), own.name)
         refused = Forbidden("Nobody grants or takes away more than they have.", code="role_above_own")
         raise await refusals.explained(actor, refused, team_id, min(beyond), own)
 
