@@ -9,7 +9,6 @@ import httpx
 from tests.factories import Api, Person
 
 ROLES = ("viewer", "member", "admin", "owner")
-CALLERS = ("nobody", "stranger", *ROLES)
 # Well-formed ids of things that never were.
 ABSENT = {kind: f"{kind}_0{secrets.token_hex(12)}0" for kind in ("item", "team", "user")}
 
