@@ -1,4 +1,4 @@
-"""What the authorization matrix (tests/authz/) does not say of rights: fields, removals, keys without scopes."""
+"""Beside the authorization matrix (tests/authz/): fields, removals, and keys without scopes."""
 
 from tests.app.company import Company, problem
 from tests.factories import item
