@@ -11,7 +11,7 @@ from tests.authz import people
 from tests.authz.asking import Asked, ask
 from tests.authz.matrix import ROLES, STRANGER, Cell, Resource, Route, expected
 from tests.authz.scene import Ledger, Scene
-from tests.authz.things import CONSTANTS, PERSONAL, ids_for
+from tests.authz.things import CONSTANTS, NEW, PERSONAL, ids_for
 from tests.factories import Person
 
 _QUIET = ("audit", "checkpoints")
@@ -20,7 +20,7 @@ _QUIET = ("audit", "checkpoints")
 def resources(route: Route) -> list[Resource]:
     """Whose things the route may be asked about."""
     places = {route.things.get(name, name) for name in route.places}
-    if not places - {*CONSTANTS, "fresh_email"}:
+    if not places - {*CONSTANTS, *NEW}:
         return ["own"]
     if route.section == "staff":
         return ["own", "absent"]
@@ -132,7 +132,7 @@ async def swapped(scene: Scene, route: Route) -> list[str]:
     token = await scene.token("owner", route)
     book = ledger(scene)
     before = await book.marks()
-    for name in set(route.places) - set(route.finds):
+    for name in set(route.places) - {*route.finds, *CONSTANTS, *NEW}:
         theirs = await ask(scene, route, "owner", token, {**own, name: foreign[name]})
         nobodys = await ask(scene, route, "owner", token, {**own, name: absent[name]})
         what = theirs.wrong(STRANGER) or theirs.leaks(scene)

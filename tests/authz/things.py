@@ -7,6 +7,7 @@ fails with KeyError: add how such a thing is made.
 import dataclasses
 import secrets
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from domain import ids
@@ -19,15 +20,18 @@ from tests.keys import new_key
 # Something of a tenant's, or of this person's in it; its id.
 Make = Callable[[Scene, Tenant, Person], Awaitable[str]]
 CONSTANTS: Final = {"provider": "elsewhere", "file_path": "page.css", "path": "elsewhere"}
-ABSENT: Final = {
-    "team_id": "team",
-    "item_id": "item",
-    "user_id": "user",
-    "new_id": "user",
-    "session_id": "sess",
-    "key_id": "key",
-    "passkey_id": "pkey",
-    "identity_id": "oid",
+# Texts that are new each time, and nobody's.
+NEW: Final[dict[str, Callable[[], str]]] = {"fresh_email": lambda: f"{secrets.token_hex(6)}@example.org"}
+# How each name reads for something that never was.
+ABSENT: Final[dict[str, Callable[[], str]]] = {
+    "team_id": partial(ids.new, "team"),
+    "item_id": partial(ids.new, "item"),
+    "user_id": partial(ids.new, "user"),
+    "new_id": partial(ids.new, "user"),
+    "session_id": partial(ids.new, "sess"),
+    "key_id": partial(ids.new, "key"),
+    "passkey_id": partial(ids.new, "pkey"),
+    "identity_id": partial(ids.new, "oid"),
 }
 
 
@@ -101,10 +105,10 @@ async def one(
     """The id of a thing by its name in PLACES."""
     if name in CONSTANTS:
         return CONSTANTS[name]
-    if name == "fresh_email":
-        return f"{secrets.token_hex(6)}@example.org"
+    if name in NEW:
+        return NEW[name]()
     if resource == "absent":
-        return ids.new(ABSENT[name])
+        return ABSENT[name]()
     tenant, whose = _whose(scene, name, caller, resource, person)
     if anew:
         return await PLACES[name](scene, tenant, whose)
