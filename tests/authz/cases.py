@@ -27,10 +27,10 @@ def resources(route: Route) -> list[Resource]:
     return ["own", "teammate", "foreign", "absent"] if PERSONAL & places else ["own", "foreign", "absent"]
 
 
-def ledger(scene: Scene) -> Ledger:
-    """What both tenants and the two in neither of them have."""
+def ledger(scene: Scene, *teams: str) -> Ledger:
+    """What both tenants, the two in neither of them, and more teams have."""
     everybody = [*scene.acme.people.values(), *scene.bolt.people.values(), scene.former, scene.staff]
-    return Ledger([scene.acme.team_id, scene.bolt.team_id], [person.id for person in everybody])
+    return Ledger([scene.acme.team_id, scene.bolt.team_id, *teams], [person.id for person in everybody])
 
 
 async def findings(scene: Scene, route: Route, caller: str) -> list[str]:
@@ -77,7 +77,7 @@ async def _allowed(scene: Scene, route: Route, caller: str, resource: Resource, 
     if stand_in is not None:
         person, token = stand_in, stand_in.token
     given = await ids_for(scene, route, caller, resource, person=person, anew=anew)
-    book = ledger(scene)
+    book = ledger(scene, *(given[name] for name in given if name == "team_id"))
     before = await book.marks()
     asked = await ask(scene, route, caller, token, given)
     changed = _changed(before, await book.marks())
@@ -109,7 +109,9 @@ def _position(asked: Asked, route: Route, own: Iterable[str]) -> str | None:
         return "a read that tells of a position" if said else None
     channels = [one.rpartition("@")[0].partition(":") for one in said]
     foreign = [kind for kind, _, owner in channels if owner not in set(own) or kind in _QUIET]
-    return f"told of the position of {foreign}" if foreign else None if said else "a change that is no news"
+    if foreign:
+        return f"told of the position of {foreign}"
+    return None if said or route.personal else "a change that is no news"
 
 
 async def _stand_in(scene: Scene, caller: str) -> Person:

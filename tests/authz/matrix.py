@@ -55,6 +55,8 @@ class Route(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     finds: list[str] = []
     disposable: bool = False
     shows_all: bool = False
+    personal: bool = False
+    file: bool = False
 
     @property
     def route(self) -> str:
@@ -101,7 +103,7 @@ class Channel(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A kind of channel: what the commands answer to who may follow it; everyone else is told 103."""
 
     name: str
-    owner: Literal["user", "team"]
+    owner: Literal["user", "team", "staff"]
     needs: str | None = None
     roles: dict[str, int | Literal["ok"]] = {}
     answers: dict[str, int | Literal["ok"]] = {}

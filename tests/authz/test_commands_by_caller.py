@@ -41,6 +41,8 @@ async def token_of(scene: Scene, caller: str, channel: Channel) -> str:
 
 def name_of(scene: Scene, channel: Channel, caller: str, resource: Resource) -> str:
     """The channel of this kind that is the caller's own, a team-mate's, another tenant's or nobody's."""
+    if channel.owner == "staff":
+        return channel.name
     if resource == "absent":
         return f"{channel.name}:{ids.new(channel.owner)}"
     home, other = (scene.bolt, scene.acme) if caller == "elsewhere" else (scene.acme, scene.bolt)
@@ -57,6 +59,8 @@ def name_of(scene: Scene, channel: Channel, caller: str, resource: Resource) -> 
 
 def may_follow(channel: Channel, caller: str, resource: Resource) -> bool:
     """What the row says; `elsewhere` owns the team that is its own."""
+    if channel.owner == "staff":
+        return caller == "staff"
     if resource != "own":
         return channel.owner == "team" and resource == "teammate" and may_follow(channel, caller, "own")
     if channel.owner == "user":
@@ -93,7 +97,8 @@ async def test_on_channels_everybody_is_told_what_the_matrix_says(
     async with raw(url, token=token) as client:
         for command in sorted(ABOUT_CHANNELS, key=lambda name: name == "unsubscribe"):
             answers = {}
-            for resource in ASKED:
+            # What is the staff's has no owner in its name, and so no foreign ones.
+            for resource in ASKED if channel.owner != "staff" else ASKED[:1]:
                 asked = name_of(scene, channel, caller, resource)
                 told, answers[resource] = await said(client, command, asked)
                 allowed = may_follow(channel, caller, resource)
@@ -106,7 +111,7 @@ async def test_on_channels_everybody_is_told_what_the_matrix_says(
                     right = {"subscribe": 105, "unsubscribe": told}.get(command, right)
                 if told != right:
                     wrong.append(f"{command} {channel.name} by {caller} on {resource}: {told}, not {right}")
-            if answers["foreign"] != answers["absent"]:
+            if answers.get("foreign") != answers.get("absent"):
                 wrong.append(f"{command} {channel.name} by {caller}: foreign told apart: {answers}")
         heard = str(client.in_order)
     foreign = [canary for canary in scene.foreign_to(caller) if canary in heard]
@@ -184,6 +189,9 @@ async def test_rpc_refuses_what_rest_refuses_in_the_same_words(
         async with raw(url, token=token) as client:
             answer = (await client.ask(rpc={"method": method, "data": data}))["rpc"]["data"]
         assert await ledger(scene).marks() == before, resource
+        if route.file:
+            assert (answer["status"], answer["body"]["code"]) == (422, "http_only"), "whoever asks"
+            continue
         assert answer["status"] == rest.status_code, resource
         assert {**answer["body"], "requestId": ""} == {**rest.json(), "requestId": ""}, resource
 

@@ -110,8 +110,12 @@ async def test_a_filter_finds_nothing_foreign(scene: Scene, route: Route) -> Non
             answers[resource] = await ask(scene, route, "owner", token, own, **{name: filled(value, given)})
             answers[resource].given = {**own, **given}
         assert answers["own"].answer.json()["data"], f"{name} finds what is there"
-        assert answers["foreign"].answer.json()["data"] == [], name
-        assert answers["foreign"].bare == answers["absent"].bare, name
+        # Where reading is in the trail itself, the position is another one after each.
+        foreign, absent = (
+            {**answers[resource].answer.json(), "position": None} for resource in ("foreign", "absent")
+        )
+        assert foreign["data"] == [], name
+        assert foreign == absent, name
 
 
 @each([route for route in rows("team", "account") if route.lists])
