@@ -45,8 +45,10 @@ class Asked:
         return None
 
     def leaks(self, scene: Scene) -> str | None:
-        """The first canary in the answer that is not this caller's to see."""
+        """The first canary in the answer that is not this caller's to see, and that they did not send."""
         text = f"{self.answer.text} {dict(self.answer.headers)}"
+        for name, value in self.given.items():
+            text = text.replace(value, name)
         for canary in scene.foreign_to(self.caller):
             if canary in text:
                 place = text.index(canary)

@@ -49,7 +49,7 @@ class Route(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     query: dict[str, Any] = {}
     body: dict[str, Any] | None = None
     filters: dict[str, str] = {}
-    lists: bool = False
+    lists: str | None = None
     fresh: bool = False
     things: dict[str, str] = {}
     finds: list[str] = []

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 import pytest
 
 from domain import ids
-from tests.authz import matrix, people
+from tests.authz import matrix
 from tests.authz.asking import Asked, ask, cursor_of
 from tests.authz.cases import findings, ledger, swapped
 from tests.authz.ears import Ear, listening, logging_into
 from tests.authz.matrix import Cell, Resource, Route, Section
 from tests.authz.scene import Scene, Tenant, callers
-from tests.authz.things import CONSTANTS, NEW, filled, ids_for, one
-from tests.factories import Person, item
-from tests.keys import new_key
+from tests.authz.things import CONSTANTS, NEW, PLACES, filled, ids_for, one
+from tests.factories import item
 from tests.mailbox import Mailbox
 from tests.nodes import until
 
@@ -124,7 +123,8 @@ async def test_a_cursor_opens_no_other_list(scene: Scene, route: Route) -> None:
     tenants: list[tuple[Resource, Tenant]] = [("own", scene.acme), ("foreign", scene.bolt)]
     for resource, tenant in tenants:
         given = await ids_for(scene, route, "owner", resource, anew=False)
-        await _two(scene, route, tenant.owner, given)
+        for _ in range(2):
+            await PLACES[route.lists or ""](scene, tenant, tenant.owner)
         first = await ask(scene, route, "owner", tenant.owner.token, given, limit="1")
         pages[resource] = given, first
     own, cursor = pages["own"][0], cursor_of(pages["foreign"][1])
@@ -146,17 +146,6 @@ async def test_a_cursor_opens_no_other_list(scene: Scene, route: Route) -> None:
         assert foreign.answer.status_code in (404, 422)
         assert foreign.bare == nobodys.bare
         assert foreign.leaks(scene) is None
-
-
-async def _two(scene: Scene, route: Route, person: Person, given: dict[str, str]) -> None:
-    """Two of what the route lists, where the scene has not."""
-    for _ in range(2):
-        if route.path.endswith("/sessions"):
-            await people.session(person.id, agent="one more")
-        elif route.path.endswith("/identities"):
-            await people.identity(person.id, name="one-more")
-        elif route.path.endswith("/api-keys"):
-            await new_key(person, **({"teamId": given["team_id"]} if given else {}))
 
 
 async def test_nobody_heard_or_was_mailed_what_is_foreign(

@@ -30,6 +30,7 @@ ABSENT: Final[dict[str, Callable[[], str]]] = {
     "new_id": partial(ids.new, "user"),
     "session_id": partial(ids.new, "sess"),
     "key_id": partial(ids.new, "key"),
+    "team_key_id": partial(ids.new, "key"),
     "passkey_id": partial(ids.new, "pkey"),
     "identity_id": partial(ids.new, "oid"),
 }
@@ -65,6 +66,10 @@ async def _key(scene: Scene, tenant: Tenant, person: Person) -> str:
     return str((await new_key(person, name=f"{person.name} key"))["id"])
 
 
+async def _team_key(scene: Scene, tenant: Tenant, person: Person) -> str:
+    return str((await new_key(tenant.owner, teamId=tenant.team_id))["id"])
+
+
 async def _passkey(scene: Scene, tenant: Tenant, person: Person) -> str:
     return await people.passkey(person.id, name=f"{person.name} passkey")
 
@@ -80,6 +85,7 @@ PLACES: Final[dict[str, Make]] = {
     "new_id": _outsider,
     "session_id": _session,
     "key_id": _key,
+    "team_key_id": _team_key,
     "passkey_id": _passkey,
     "identity_id": _identity,
 }
