@@ -158,10 +158,12 @@ async def test_nobody_heard_or_was_mailed_what_is_foreign(
         for ear in ears:
             await until(lambda ear=ear, name=name: ear.has(name))
             assert not ear.has(foreign.canary)
+        asked = await scene.api.call("POST", "/auth/magic-link", json={"email": own.owner.email})
+        assert asked.status_code == 202
+        await mailbox.until(own.owner.email)
         mails = [mail for person in own.people.values() for mail in mailbox.of(person.email)]
         assert not [mail for mail in mails if foreign.canary in mail.as_string()]
     everything = [mail.as_string() for mail in mailbox.all()]
-    assert any(scene.acme.canary in mail for mail in everything), "there was mail"
     assert not [mail for mail in everything if scene.acme.canary in mail and scene.bolt.canary in mail]
 
 
