@@ -26,6 +26,11 @@ class Ear:
     def has(self, word: str) -> bool:
         return any(word.encode() in frame for frame in self.frames)
 
+    def leaked(self, word: str) -> list[bytes]:
+        """The frames that have it, but for those that tell of its own readers what they looked for."""
+        own_words = b'"action":"audit_logs.read"'
+        return [frame for frame in self.frames if word.encode() in frame and own_words not in frame]
+
     def keep(self, frame: str | bytes) -> bytes:
         self.frames.append(frame if isinstance(frame, bytes) else frame.encode())
         return self.frames[-1]
