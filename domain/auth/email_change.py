@@ -144,14 +144,16 @@ async def _revert(actor: Actor, token: str) -> None:
             raise one_time.invalid()
         before = await users.locked(held.user_id)
         actor = actor.acting_as(before.id, personal_team_id=before.personal_team_id)
+        asked_after = held.created_at - LASTS
+        # Before the address: an invitation under way holds the team, and then asks for the row of its user,
+        # which another key (the address) would keep from it.
+        await teams.alone_in_personal(actor, before.personal_team_id, since=asked_after)
         await one_time.unmark(takeover.RESERVED, held.email)
         after = await users.set_email(before, held.email, verified_at=now())
         await users.set_password(after.id, None)
         await sessions.end_all(actor, "email_reverted", of=after.id)
         await one_time.void(after.id, REVERT, *takeover.LINKS_IN)
-        asked_after = held.created_at - LASTS
         await takeover.forget_ways_in(actor, after.id, since=asked_after)
-        await teams.alone_in_personal(actor, after.personal_team_id, since=asked_after)
         await record(
             actor,
             EmailReverted(team_id=after.personal_team_id, user_id=after.id, before=before, after=after),

@@ -162,8 +162,8 @@ async def _is_worth_it(invite: Invite) -> bool:
         return False
     try:
         await invites.require_grant(Actor(user_id=invite.invited_by), invite.team_id, invite.role)
-    except (Forbidden, NotFound):
-        return False
+    except (Forbidden, NotFound, Invalid):
+        return False  # or the role is no more: it was the team's own
     return True
 
 

@@ -3,6 +3,7 @@
 Rules   a token is 256 random bits, of which only the SHA-256 is kept. A team mails an address at most
         MAILS_MAX times in an hour, and is told so; all teams together ALL_MAILS_MAX times, and nobody is
         told, because it would say what other teams do: the invitation stands, and can be mailed again later.
+        A team, and a person in all teams, sends SENT_MAX in an hour, to whomever.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from domain.teams.invites_model import Invite
 PREFIX: Final = "mit_"
 MAILS_MAX = 5
 ALL_MAILS_MAX = 20
+SENT_MAX = 100
 WITHIN: Final = timedelta(hours=1)
 
 
@@ -37,7 +39,9 @@ async def send(invite: Invite, token: str, *, inviter: str, at: datetime) -> Non
     Raises Invalid `undeliverable_address`, RateLimited.
     """
     # What is counted below stays so until the end: of two teams that invite at once one is counted first.
-    await db.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"mails to {invite.email.lower()}")
+    for counted in (f"mails by {invite.invited_by}", f"mails to {invite.email.lower()}"):
+        await db.execute("SELECT pg_advisory_xact_lock(hashtext($1))", counted)
+    await _require_few(invite, at)
     if not await _may_be_mailed(invite, at):
         return
     await db.execute(
@@ -57,6 +61,24 @@ async def send(invite: Invite, token: str, *, inviter: str, at: datetime) -> Non
         role=invite.role,
         link=links.to("team-invite", token),
     )
+
+
+async def _require_few(invite: Invite, at: datetime) -> None:
+    """Raises RateLimited where the team, or whoever invites, has sent too many of late."""
+    row = await db.fetchrow(
+        """SELECT count(*) AS sent, min(t) AS first FROM team_invites, unnest(mailed_at) AS t
+           WHERE (team_id = $1 OR invited_by = $2) AND updated_at > $3 AND t > $3""",
+        invite.team_id,
+        invite.invited_by,
+        at - WITHIN,
+    )
+    assert row is not None, "a count has a row"
+    if row["sent"] >= SENT_MAX:
+        raise RateLimited(
+            f"No more than {SENT_MAX} invitations are mailed in an hour: wait.",
+            code="too_many_mails",
+            retryAfter=max(1, math.ceil((row["first"] + WITHIN - at).total_seconds())),
+        )
 
 
 async def _may_be_mailed(invite: Invite, at: datetime) -> bool:

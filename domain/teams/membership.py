@@ -123,21 +123,26 @@ async def holders(team_id: str, role: str) -> tuple[str, ...]:
     return tuple(row["user_id"] for row in rows)
 
 
+async def open_owners(team_id: str) -> list[str]:
+    """The owners whose accounts are not shut, those first who came first: who can act for the team."""
+    rows = await db.fetch(
+        """SELECT m.user_id FROM team_members m JOIN users u ON u.id = m.user_id
+           WHERE m.team_id = $1 AND m.role = 'owner' AND u.disabled_at IS NULL ORDER BY m.joined_at, m.id""",
+        team_id,
+    )
+    return [row["user_id"] for row in rows]
+
+
 async def step_down(actor: Actor, team_id: str, user_id: str) -> None:
     """One owner less: there must be another, who becomes the owner of record if this one was it."""
     before = await team(team_id)
     if before.personal and before.owner_id == user_id:
         raise Conflict("A personal team stays with its person.", code="personal_team")
-    heir = await db.fetchval(
-        """SELECT user_id FROM team_members WHERE team_id = $1 AND role = 'owner' AND user_id <> $2
-           ORDER BY joined_at, id LIMIT 1""",
-        team_id,
-        user_id,
-    )
-    if heir is None:
+    heirs = [heir for heir in await open_owners(team_id) if heir != user_id]
+    if not heirs:
         raise Conflict(NO_OWNER, code="last_owner")
     if before.owner_id == user_id:
-        await hand_over(actor, before, heir)
+        await hand_over(actor, before, heirs[0])
 
 
 async def hand_over(actor: Actor, before: Team, user_id: str) -> None:

@@ -114,7 +114,8 @@ async def remove(actor: Actor, team_id: str, name: str, *, if_version: int | Non
         Stale.unless(role, if_version)
         try:
             await db.execute("DELETE FROM team_roles WHERE team_id = $1 AND name = $2", team_id, name)
-        except asyncpg.RestrictViolationError as used:
+        # Which of the two it is depends on the version of Postgres.
+        except (asyncpg.RestrictViolationError, asyncpg.ForeignKeyViolationError) as used:
             raise Conflict(
                 "Somebody has this role, or is invited to have it: give them another one first.",
                 code="role_in_use",

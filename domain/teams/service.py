@@ -9,7 +9,7 @@ Rules   a team always has an owner; nobody grants or takes away more than they h
         members.MEMBERS_MAX members, and nobody is in more than membership.TEAMS_MAX teams.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -28,7 +28,6 @@ from domain.record import record
 from domain.teams import deletion, invites, membership, policy
 from domain.teams.model import (
     METADATA_BYTES_MAX,
-    Member,
     NewTeam,
     Team,
     TeamBody,
@@ -144,7 +143,11 @@ async def leave_all(actor: Actor) -> None:
             raise Conflict("Your teams are changing at this moment: try again.", code="teams_changing")
         members = {row["id"]: await membership.all_of(row["id"]) for row in rows}
         living = [row for row in rows if row["deleted_at"] is None]
-        orphans = [row for row in living if _would_be_orphaned(members[row["id"]], actor.user)]
+        orphans = [
+            row
+            for row in living
+            if len(members[row["id"]]) > 1 and not {*await membership.open_owners(row["id"])} - {actor.user}
+        ]
         if orphans:
             raise Conflict(
                 "Make someone else an owner of these teams first, or delete them.",
@@ -191,12 +194,6 @@ async def _create(actor: Actor, team_id: str, *, name: str, slug: str, personal:
     await record(actor, TeamCreated(team_id=team_id, team=team))
     await membership.join(team_id, await users.public(actor.user), "owner")
     return team
-
-
-def _would_be_orphaned(members: Sequence[Member], without: str) -> bool:
-    """Whether somebody would be left in the team, and no owner among them."""
-    rest = [member for member in members if member.user_id != without]
-    return bool(rest) and all(member.role != "owner" for member in rest)
 
 
 def _require_small(metadata: dict[str, Any]) -> None:

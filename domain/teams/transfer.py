@@ -29,12 +29,14 @@ OFFERED_FOR: Final = timedelta(days=7)
 async def offer(actor: Actor, team_id: str, new: NewTransfer) -> Transfer:
     """Offer the team to a member, who is told live and, at an address that is confirmed, by mail.
 
-    Raises Conflict `personal_team`, `own_team`, `transfer_pending`; NotFound for who is no member. That the
-    caller has shown of late who they are is for the route to ask.
+    Raises Conflict `not_an_owner`, `personal_team`, `own_team`, `transfer_pending`; NotFound for who is no
+    member. That the caller has shown of late who they are is for the route to ask.
     """
     async with db.transaction():
         await membership.lock(team_id)
-        await policy.require(actor, team_id, "team:transfer")
+        own = await policy.require(actor, team_id, "team:transfer")
+        if own.name != "owner":
+            raise Conflict("Only an owner hands a team over.", code="not_an_owner")
         if (await membership.team(team_id)).personal:
             raise Conflict("A personal team stays with its person.", code="personal_team")
         if new.user_id == actor.user:

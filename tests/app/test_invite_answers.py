@@ -252,6 +252,21 @@ async def test_whoever_comes_too_late_is_told_how_to_ask_again(api: Api, mailbox
     assert len(await trail(ann, team, "teams.invite_asked_again")) == 2
 
 
+async def test_asking_again_for_a_role_that_is_no_more_is_news_all_the_same(
+    api: Api, mailbox: Mailbox
+) -> None:
+    ann = await api.person()
+    team = await api.team(ann)
+    role = {"name": "taker", "permissions": ["inventory:read"]}
+    assert (await ann.post(f"/teams/{team}/roles", role)).status_code == 201
+    late = await invited(ann, team, address(), "taker")
+    token = await token_for(mailbox, late["email"])
+    await db.execute("UPDATE team_invites SET status = 'expired' WHERE id = $1", late["id"])
+    assert (await ann.delete(f"/teams/{team}/roles/taker")).status_code == 204
+    await asked(api, token)
+    assert [row["resource"] for row in await trail(ann, team, "teams.invite_asked_again")] == [late["id"]]
+
+
 async def _ran_out(mailbox: Mailbox, person: Person) -> Any:
     await settled()
     [mail] = [mail for mail in mailbox.of(person.email) if "ran out" in mail["Subject"]]

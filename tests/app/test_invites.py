@@ -195,6 +195,20 @@ async def test_a_team_mails_an_address_a_few_times_an_hour(api: Api, mailbox: Ma
     assert (await ann.post(path, {"email": email})).status_code == 201
 
 
+async def test_nobody_mails_strangers_without_end(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(invite_mails, "SENT_MAX", 3)
+    ann, bob = await api.person(), await api.person("Bob")
+    first, second = await api.team(ann, admin=bob), await api.team(ann)
+    for team in (first, second, second):
+        await invited(ann, team, address())
+    for by, team in ((ann, first), (ann, second)):
+        refused = problem(
+            await by.post(f"/teams/{team}/invites", {"email": address()}), 429, "too_many_mails"
+        )
+        assert 0 < refused["retryAfter"] <= 3600
+    await invited(bob, first, address())  # of the first team it is the second
+
+
 async def test_many_teams_do_not_flood_a_mailbox_and_none_is_told(
     api: Api, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

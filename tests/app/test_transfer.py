@@ -184,3 +184,24 @@ async def test_accepted_declined_and_taken_back_at_once_one_of_them_happens(firm
             assert owners == [firm["admin"].id]
             return
         assert owners == [firm["owner"].id]
+
+
+async def test_only_an_owner_offers_whatever_a_role_of_the_teams_own_says(api: Api) -> None:
+    ann, bob, cid = await api.person(), await api.person("Bob"), await api.person("Cid")
+    team = await api.team(ann, member=bob, viewer=cid)
+    made = await ann.post(f"/teams/{team}/roles", {"name": "deputy", "permissions": ["team:transfer"]})
+    assert made.status_code == 201, made.text
+    assert (await ann.put(f"/teams/{team}/members/{bob.id}", {"role": "deputy"})).status_code == 200
+    problem(await bob.post(f"/teams/{team}/transfer", {"userId": cid.id}), 409, "not_an_owner")
+
+
+async def test_an_owner_whose_account_is_shut_is_none_to_leave_a_team_to(api: Api) -> None:
+    ann, bob, cid = await api.person(), await api.person("Bob"), await api.person("Cid")
+    team = await api.team(ann, member=bob, viewer=cid)
+    assert (await ann.put(f"/teams/{team}/members/{bob.id}", {"role": "owner"})).status_code == 200
+    await db.execute("UPDATE users SET disabled_at = now() WHERE id = $1", bob.id)
+    problem(await ann.delete(f"/teams/{team}/members/me"), 409, "last_owner")
+    refused = problem(await ann.delete("/users/me"), 409, "sole_owner")
+    assert [each["id"] for each in refused["teams"]] == [team]
+    await db.execute("UPDATE users SET disabled_at = NULL WHERE id = $1", bob.id)
+    assert (await ann.delete(f"/teams/{team}/members/me")).status_code == 204
