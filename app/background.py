@@ -18,16 +18,28 @@ from app.config import Config
 from app.mail.rendering import render
 from app.worker import Worker
 from channels.announcing import announcing
-from domain import db, mail, parked
+from domain import db, links, mail, parked
 from domain.audit_logs import copies, retention, seals
-from domain.auth import email_change, links, magic_link, recovery, sweeping, verification
+from domain.auth import email_change, magic_link, recovery, sweeping, verification
+from domain.teams import deletion, invite_answers, invites
 
 log = logging.getLogger("maycole.background")
 
 # Whoever declares jobs or periodic work: to be imported is what counts.
 DECLARING: Final = (
-    mail, parked, seals, retention, sweeping, email_change, magic_link, recovery, verification
-)  # fmt: skip
+    mail,
+    parked,
+    seals,
+    retention,
+    sweeping,
+    email_change,
+    magic_link,
+    recovery,
+    verification,
+    deletion,
+    invites,
+    invite_answers,
+)
 
 
 def write_links(config: Config) -> None:

@@ -30,7 +30,7 @@ def demo(url: str, *, every_s: float, changes: int | None, say: Say) -> None:
     bob = _call(url, "POST", "/api/auth/register", _person("Bob", run))["data"]
     token = ann["accessToken"]
     team = _call(url, "POST", "/api/teams", {"name": "Coffee corner"}, token)["teamId"]
-    _call(url, "POST", f"/api/teams/{team}/members", {"email": bob["user"]["email"], "role": "viewer"}, token)
+    _call(url, "POST", f"/api/teams/{team}/members", {"userId": bob["user"]["id"], "role": "viewer"}, token)
     items = [
         _call(url, "POST", "/api/inventory", {"name": name, "quantity": 100, "teamId": team}, token)["data"][
             "id"

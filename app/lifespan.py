@@ -30,6 +30,8 @@ from channels.watchman import Watchman
 from domain import db, streams
 from domain.audit_logs import service as audit_logs
 from domain.auth import ceremony, passwords
+from domain.teams import policy
+from domain.teams.denials import denials
 
 log = logging.getLogger("maycole.lifespan")
 
@@ -65,6 +67,7 @@ class Process:
         self.supervise("the sweeper", self.sweeper.run)
         self.supervise("the watchman", self.watchman.run)
         self.supervise("the partition keeper", _roll_partitions)
+        self.supervise("the keeper of refusals", denials.run)
         if self.worker is not None:
             self._working = self.supervise("the worker", self.worker.run)
 
@@ -111,7 +114,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     app.state.live = process.live
     pwned = Pwned(config.breaches_base or BASE) if config.breaches_asked else None
     passwords.ask_also(pwned.knows if pwned else None)
-    heard = [process.relay.announce, positions.collect]
+    heard = [policy.memory.listen, process.relay.announce, positions.collect]
     streams.listeners.extend(heard)
     async with copying(config) if config.runs_jobs else nullcontext():
         try:
@@ -123,6 +126,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
             for listener in heard:
                 streams.listeners.remove(listener)
             await process.stop()
+            await denials.write_soon()
             await app.state.oauth.close()
             if pwned is not None:
                 await pwned.close()

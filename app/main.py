@@ -21,10 +21,12 @@ from app.api.audit_logs import AuditLogsController
 from app.api.auth import AuthController
 from app.api.checkpoints import CheckpointsController
 from app.api.inventory import InventoryController
+from app.api.invites import InvitesController, TeamInvitesController
 from app.api.mails import EmailController, MailsController
 from app.api.mfa import MfaController
 from app.api.oauth import OauthController
 from app.api.passkeys import PasskeysController
+from app.api.roles import RolesController
 from app.api.system import SystemController
 from app.api.teams import TeamsController
 from app.api.users import UsersController
@@ -70,6 +72,9 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
             PasskeysController,
             UsersController,
             TeamsController,
+            RolesController,
+            TeamInvitesController,
+            InvitesController,
             InventoryController,
             AuditLogsController,
             CheckpointsController,

@@ -8,15 +8,14 @@ again when every channel is subscribed anew, so that others can look into the lo
 redis-py's own PubSub reconnects in silence, and its listen() may end up subscribed to nothing: the reader
 here is a bare connection that is thrown away at the first error, and asked for signs of life.
 
-On Redis: `maycole:<channel>` carries `<epoch> <offset>\\n<push>`, or a bare push of what is no entry;
-`maycole:tops` carries heads as JSON; `maycole:node:<node>` what is meant for one process.
+What is said on it and under which names is in channels/bus_format.py.
 """
 
 import asyncio
 import logging
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -27,32 +26,35 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from channels import json_format
+from channels.bus_format import PREFIX, RIGHTS, STANDS_FOR, TOPS, asked_as, decoded, publication
 from channels.tasks import until_any
 from domain.streams import Entry, Head
 
 log = logging.getLogger("maycole.bus")
 
-PREFIX: Final = b"maycole:"
-TOPS: Final = b"maycole:tops"
 CONNECT_WITHIN_S: Final = 2.0
 CONFIRMED_WITHIN_S: Final = 2.5
 SIGN_OF_LIFE_EVERY_S: Final = 0.2
 SILENCES_MAX: Final = 3
 TRY_AGAIN_AFTER_S: Final = 0.25
 OUTBOX_MAX: Final = 10_000
-OFFSET_DIGITS_MAX: Final = 18
 AT_ONCE: Final = 256
 
 GONE = (RedisError, OSError, TimeoutError)
 
 
 class Listener(msgspec.Struct):
-    """Who hears the bus: every publication, other push and announced head, the link going down and up."""
+    """Who hears the bus: every publication, other push and announced head, the link going down and up, and
+    whose rights may have changed.
+
+    What comes because of a pattern is a push on the channel that stands for it.
+    """
 
     on_publication: Callable[[str, str, int, bytes], None]
     on_push: Callable[[str, bytes], None]
     on_head: Callable[[Head], None]
     on_link: Callable[[bool], None]
+    on_rights: Callable[[str], None] = lambda user_id: None
 
 
 class Bus:
@@ -113,8 +115,8 @@ class Bus:
         for name in names:
             self._wanted.discard(name)
             self._confirmed.pop(name, None)
-        if names:
-            self._tell(b"UNSUBSCRIBE", *names)
+        for command, of in asked_as(names, b"UNSUBSCRIBE", b"PUNSUBSCRIBE"):
+            self._tell(command, *of)
 
     def announce(self, entries: Sequence[Entry]) -> None:
         """Ring for committed entries. Never waits; what does not fit is found in the log."""
@@ -132,6 +134,10 @@ class Bus:
         """Say it now, and return how many processes hear it. Raises what is in GONE."""
         heard: int = await self.redis.publish(PREFIX + channel.encode(), body)
         return heard
+
+    def announce_rights(self, user_ids: Iterable[str]) -> None:
+        """Say whose rights may have changed; who does not hear it remembers them for a moment longer."""
+        self._post(RIGHTS, msgspec.json.encode(list(user_ids)))
 
     def announce_heads(self, heads: Sequence[Head]) -> None:
         """Say where these channels stand; whoever is behind looks into the log."""
@@ -198,7 +204,7 @@ class Bus:
         await until_any(self._read(connection), self._watch(connection))
 
     async def _read(self, connection: AbstractConnection) -> None:
-        missing = {TOPS, *self._wanted}
+        missing = {TOPS, RIGHTS, *self._wanted}
         # What was asked for in the turn before this one is under way already.
         self._ask_for([name for name in missing if name not in self._confirmed])
         while True:
@@ -227,14 +233,27 @@ class Bus:
     def _heard(self, message: Any, missing: set[bytes]) -> None:
         kind, name = message[0], message[1]
         if kind == b"message" and name == TOPS:
-            for head in _heads(message[2]):
+            for head in decoded(message[2], list[Head]):
                 self._listener.on_head(head)
+        elif kind == b"message" and name == RIGHTS:
+            for user_id in decoded(message[2], list[str]):
+                self._listener.on_rights(user_id)
         elif kind == b"message" and message[2].startswith(b"{"):
             self._listener.on_push(name[len(PREFIX) :].decode(), message[2])
         elif kind == b"message":
-            epoch, offset, pushed = _publication(message[2])
+            epoch, offset, pushed = publication(message[2])
             self._listener.on_publication(name[len(PREFIX) :].decode(), epoch, offset, pushed)
-        elif kind == b"subscribe":
+        elif kind == b"pmessage":
+            of = STANDS_FOR[name]
+            # `<epoch> <offset>\n<push>`, as it is heard by who follows that channel.
+            self._listener.on_push(
+                of[len(PREFIX) :].decode(),
+                json_format.retold(
+                    of[len(PREFIX) :].decode(), message[2][len(PREFIX) :].decode(), message[3]
+                ),
+            )
+        elif kind in (b"subscribe", b"psubscribe"):
+            name = STANDS_FOR.get(name, name)
             missing.discard(name)
             self._asked[name] -= 1
             confirmed = self._confirmed.get(name)
@@ -249,7 +268,8 @@ class Bus:
             self._confirmed[name] = asyncio.get_running_loop().create_future()
             self._asked[name] += 1
         for start in range(0, len(names), AT_ONCE):
-            self._tell(b"SUBSCRIBE", *names[start : start + AT_ONCE])
+            for command, of in asked_as(names[start : start + AT_ONCE], b"SUBSCRIBE", b"PSUBSCRIBE"):
+                self._tell(command, *of)
 
     def _tell(self, *command: bytes) -> None:
         """A command on the reading connection, after those before it."""
@@ -300,22 +320,3 @@ async def _send(connection: AbstractConnection, *command: bytes) -> None:
         await connection.send_command(*command, check_health=False)
     except (RuntimeError, AttributeError) as closed:
         raise ConnectionError("the link was closed while sending") from closed
-
-
-def _heads(body: bytes) -> list[Head]:
-    try:
-        return msgspec.json.decode(body, type=list[Head])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        # Not one of ours, or from a version to come: it says nothing to us, and the log says everything.
-        log.warning("cannot read what is announced: %r", body[:100])
-        return []
-
-
-def _publication(body: bytes) -> tuple[str, int, bytes]:
-    position, _, pushed = body.partition(b"\n")
-    epoch, _, offset = position.partition(b" ")
-    if not offset.isdigit() or len(offset) > OFFSET_DIGITS_MAX:
-        # As above. An offset that nothing follows on makes the relay look into the log.
-        log.warning("cannot read a publication: %r", body[:100])
-        return "", 0, b""
-    return epoch.decode("ascii", "replace"), int(offset), pushed

@@ -128,7 +128,7 @@ async def _refresh(connection: Connection, asked: Asked) -> None:
 
 async def _subscribe(connection: Connection, asked: Asked) -> None:
     body: protocol.Subscribe = asked.body
-    if len(body.channel.encode()) > protocol.CHANNEL_BYTES_MAX or body.tf is not None:
+    if len(body.channel.encode()) > protocol.CHANNEL_BYTES_MAX:
         raise Refused(107)
     if body.delta not in ("", "fossil"):
         raise HangUp(3501)

@@ -13,8 +13,7 @@ What the client asks for is in channels/commands.py.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
 
 from channels import rpc
 from channels.encoding import SILENT, Encoding
@@ -32,10 +31,12 @@ from channels.protocol import (
     Subscribed,
     Unsubscribed,
     Uplink,
+    comes_back,
 )
 from channels.pulse import Pulse
 from channels.standing import Standing
-from channels.subscription import Subscription, subscribed
+from channels.subscription import Subscription, reading, subscribed
+from channels.tasks import Chores
 from channels.wire import Wire
 from domain import db, ids
 from domain.auth.tokens import Claims
@@ -70,7 +71,8 @@ class Connection:
         self._relay = live.relay
         self._gate = live.gate
         self._loop = asyncio.get_running_loop()
-        self._chores: set[asyncio.Task[None]] = set()
+        self._chores = Chores(self._failed)
+        self.do = self._chores.do
         self._joining = asyncio.Lock()
         self._to_recheck = False
         self.pace = Pace(self, live.relay, self._recheck)
@@ -152,14 +154,14 @@ class Connection:
                 rights, [name for name in soon if name not in self._relay.hub.feeds]
             )
             async with self._relay.following(channel, *unopened) as (feed, *_):
+                encoding, resumes = reading(self.encoding, feed, body), False
                 if since is not None:
                     await self._relay.prepare(feed, since)
+                    resumes = encoding.sifts and await self._relay.reaches(feed, since)
                 if self.gone:
                     return
                 # From here to the end nothing waits, so the position that is answered is where we are let in.
-                is_delta = bool(body.delta) and feed.kind.delta
-                encoding = self.encoding.deltas(begun=False) if is_delta else self.encoding.at(feed.epoch)
-                result = self._enter(feed, since, encoding=encoding)
+                result = self._enter(feed, since, encoding=encoding, resumes=resumes)
                 if since is not None and not result.recovered and body.wants_error_instead:
                     self.leave(channel)
                     raise Refused(112)
@@ -174,12 +176,21 @@ class Connection:
         by_server: bool = False,
         encoding: Encoding | None = None,
         bytes_max: int = ANSWER_BYTES_MAX,
+        resumes: bool = False,
     ) -> Subscribed:
-        """A subscription that stands where the feed stands; the hub serves it once `_follow` says so."""
+        """A subscription that stands where the feed stands; the hub serves it once `_follow` says so.
+
+        One that `resumes` stands where the client stood, and is served from there on, however far back.
+        """
         self._relay.hub.flush(feed)
-        missed = self._relay.recent(feed, since, bytes_max=bytes_max) if since is not None else None
         subscription = Subscription(feed, encoding or self.encoding, by_server=by_server)
         self.subscriptions[feed.channel] = subscription
+        missed: list[bytes] | None = None
+        if since is not None and resumes:
+            subscription.step_out(since.offset)
+            missed = []
+        elif since is not None:
+            missed = self._relay.recent(feed, since, bytes_max=bytes_max)
         return subscribed(feed, since, missed, subscription.encoding)
 
     def _follow(self, *channels: str) -> None:
@@ -192,17 +203,15 @@ class Connection:
             if subscription.feed.kind.presence:
                 self._relay.presence.came(channel, self.standing.info(self.id))
 
-    def leave(self, channel: str) -> None:
+    def leave(self, channel: str, *, lingers: bool = False) -> None:
+        """Follow it no more; who `lingers` may be back in a moment, and is present for that long."""
         subscription = self.subscriptions.pop(channel, None)
         if subscription is not None:
             subscription.feed.leave(self)
             subscription.step_in()
             self._relay.let_go(subscription.feed)
-            self._relay.presence.went(channel, self.id)
-
-    def _leave_all(self) -> None:
-        for channel in list(self.subscriptions):
-            self.leave(channel)
+            lingers_s = subscription.feed.kind.lingers_s if lingers else 0.0
+            self._relay.presence.went(channel, self.id, lingers_s=lingers_s)
 
     # As a follower, and as the watcher of its wire
 
@@ -223,7 +232,7 @@ class Connection:
         if subscription.by_server:
             self.hang_up(3010)
         else:
-            self.leave(channel)
+            self.leave(channel, lingers=True)
             self._say_unsubscribed(channel, 2500)
 
     def broke(self) -> None:
@@ -315,33 +324,22 @@ class Connection:
     def hang_up(self, code: int) -> None:
         """Close with this code. Who waits for the client sees the disconnect."""
         if not self.gone:
-            self.left()
+            self.left(lingers=comes_back(code))
             self._wire.hang_up(code)
 
-    def left(self) -> None:
+    def left(self, *, lingers: bool = True) -> None:
         """The socket is gone: forget everything. May be said more than once."""
         self.gone = True
         self.pace.stop()
         self.pulse.stop()
         self.standing.stop()
-        self._leave_all()
-        self._drop_chores()
-
-    def _drop_chores(self) -> None:
+        for channel in list(self.subscriptions):
+            self.leave(channel, lingers=lingers)
         self._to_recheck = False
-        for chore in self._chores:
-            chore.cancel()
+        self._chores.drop()
 
-    def do(self, chore: Coroutine[Any, Any, None]) -> None:
-        """Work that a push set off, beside the commands; where it fails the client starts over."""
-        task = asyncio.create_task(chore)
-        self._chores.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._chores.discard(task)
-        if task.cancelled() or (error := task.exception()) is None:
-            return
+    def _failed(self, error: BaseException) -> None:
+        """Work that a push set off, beside the commands, has failed: the client starts over."""
         if isinstance(error, db.UNREACHABLE):
             # Rights cannot be asked at the moment: better to start over than to go on with old ones.
             log.warning("a connection starts over: %s: %s", type(error).__name__, error)

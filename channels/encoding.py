@@ -37,6 +37,7 @@ class Encoding:
     """
 
     is_delta = False
+    sifts = False
 
     def __init__(
         self, format_: Format, frame: Callable[[bytes], bytes], *, transport_ping: bytes | None = None
@@ -69,6 +70,10 @@ class Encoding:
         if batch:
             framed.append((self.frame(*batch), len(batch)))
         return framed
+
+    def passed(self, channel: str, pushed: bytes) -> bytes:
+        """A push that is no entry of the channel's stream, as a frame; nothing where it is not for these."""
+        return self.frame(self.format.forward(channel, pushed))
 
     def publications(self, channel: str, pushes: Sequence[bytes]) -> list[Any]:
         """The publications in these pushes, for the answer to a subscribe."""

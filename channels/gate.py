@@ -15,7 +15,7 @@ from msgspec import Raw
 from channels.coalesce import Coalesced
 from channels.protocol import ClientInfo, HangUp, Refused
 from domain import channels
-from domain.actor import Actor
+from domain.actor import Actor, source
 from domain.auth import credentials
 from domain.auth.credentials import Identity
 from domain.auth.tokens import Claims
@@ -25,7 +25,15 @@ from domain.teams import policy
 
 # News after which a connection must ask again what it may follow.
 _CHANGES_RIGHTS: Final = frozenset(
-    {"teams.created", "teams.member_added", "teams.member_removed", "teams.role_changed"}
+    {
+        "teams.created",
+        "teams.deleted",
+        "teams.restored",
+        "teams.member_added",
+        "teams.member_removed",
+        "teams.role_changed",
+        "teams.role_redefined",
+    }
 )
 # The same for the connections of one API key; and what ends those of a session or of a key.
 _CHANGES_KEY: Final = frozenset({"auth.api_key_changed", "auth.api_key_rotated"})
@@ -57,7 +65,7 @@ class Gate:
             raise HangUp(3501)
         try:
             client = via.get("client")  # ASGI may leave it out
-            return await credentials.introduced(token, Actor(ip=client[0] if client else None))
+            return await credentials.introduced(token, Actor(ip=source(client[0]) if client else None))
         except Forbidden as elsewhere:
             raise Refused(103) from elsewhere
         except Unauthenticated as unknown:
@@ -98,7 +106,9 @@ class Gate:
             raise Refused(102)
         kind, owner_id = parsed
         limits = rights.identity.limits
-        if kind.owner == "user":
+        if kind.owner == "staff":
+            allowed = rights.identity.is_staff and limits is None
+        elif kind.owner == "user":
             allowed = owner_id == rights.identity.user_id and limits is None
         else:
             granted = policy.grants(rights.roles.get(owner_id), kind.permission)

@@ -230,11 +230,12 @@ class Hub:
         self.flush(feed)
         for encoding, audience in tuple(feed.audiences.items()):
             try:
-                frame = encoding.frame(encoding.format.forward(channel, pushed))
+                frame = encoding.passed(channel, pushed)
             except ValueError:
                 log.warning("cannot pass on to %s: %r", channel, pushed[:100])
                 continue
-            self._write(feed, audience, frame)
+            if frame:
+                self._write(feed, audience, frame)
 
     def follow(self, feed: Feed, follower: Follower, encoding: Encoding, write: Write) -> None:
         """Let a follower in; it stands at `feed.last` from now on. Flush before asking where that is."""

@@ -108,6 +108,15 @@ def publication_in(channel: str, pushed: bytes) -> bytes:
     return pushed[len(channel) + 28 : -2]
 
 
+def retold(channel: str, of: str, said: bytes) -> bytes:
+    """What was announced of an entry of another channel (channels/bus.py), as a push on this one.
+
+    It has no offset, since it is no entry here. For what is no announcement it is nothing that can be pushed.
+    """
+    pub = publication_in(of, said.partition(b"\n")[2])
+    return published(channel, pub.rpartition(b',"offset":')[0] + b"}")
+
+
 def publication_of(pushed: bytes) -> Publication:
     """The publication inside a push made by `published`."""
     publication = pushed_in(pushed).pub

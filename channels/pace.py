@@ -68,14 +68,14 @@ class Pace:
         self.behind = False
         self.drained.set()
         self._stop_timer()
-        if not self._comes_back and self._late():
-            self._comes_back = True
-            self._client.do(self._come_back())
+        self._come_back_soon()
 
     def follow(self, subscription: Subscription) -> None:
         """Let the hub serve a subscription that is level with its feed, or leave that for later."""
         feed = subscription.feed
-        if not self.behind:
+        if not self.behind and subscription.served is not None and subscription.served != feed.last:
+            self._come_back_soon()
+        elif not self.behind:
             subscription.step_in()
             self._relay.hub.follow(feed, self._client, subscription.encoding, self._client.write)
         elif subscription.served is None:
@@ -94,6 +94,11 @@ class Pace:
 
     def _late(self) -> list[Subscription]:
         return [sub for sub in self._client.subscriptions.values() if sub.served is not None]
+
+    def _come_back_soon(self) -> None:
+        if not self._comes_back and self._late():
+            self._comes_back = True
+            self._client.do(self._come_back())
 
     async def _come_back(self) -> None:
         try:

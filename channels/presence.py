@@ -4,18 +4,23 @@ Each process says what it knows of its own clients when it changes, and again ev
 said for KEPT_S does not count, so a process that was killed leaves no ghosts. Coming and going is also pushed
 to whoever follows (join, leave): a hint, to be shown at once; what `of` answers is the state.
 
+Who loses a connection is not gone yet: on channels that say so (`Kind.lingers_s`) a client stays for a while
+after its connection, so that whoever comes back in time was never away. The join of the new connection is
+told first, the leave of the old one at the end of that while: who counts people sees nothing.
+
 On Redis: a hash `maycole:presence:<channel>`, client -> JSON of (info, the second it counts until).
 """
 
 import asyncio
 import logging
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from channels import json_format
-from channels.bus import GONE, PREFIX, Bus
+from channels.bus import GONE, Bus
+from channels.bus_format import PREFIX
 from channels.protocol import ClientInfo, Info
 
 log = logging.getLogger("maycole.presence")
@@ -34,6 +39,14 @@ class _Here(msgspec.Struct):
 _here = msgspec.json.Decoder(_Here)
 
 
+class _Lingering(NamedTuple):
+    """A client without a connection, that may be back: until which second, and what ends it."""
+
+    info: ClientInfo
+    until: float
+    end: asyncio.TimerHandle
+
+
 class Presence:
     """`came` and `went` are said by connections; `of` asks Redis, and raises what is in bus.GONE."""
 
@@ -41,6 +54,7 @@ class Presence:
         self._bus = bus
         self._redis = bus.redis
         self._here: dict[tuple[str, str], ClientInfo] = {}
+        self._lingering: dict[tuple[str, str], _Lingering] = {}
         self._changed: dict[tuple[str, str], None] = {}
         self._wake = asyncio.Event()
         self._hints: list[tuple[str, bytes]] = []
@@ -49,19 +63,37 @@ class Presence:
         self._being_said.set()
 
     def came(self, channel: str, info: ClientInfo) -> None:
-        """A client of this process follows the channel."""
+        """A client of this process follows the channel; if it never seemed to leave, nobody is told."""
+        lingering = self._lingering.pop((channel, info.client), None)
+        if lingering is not None:
+            lingering.end.cancel()
+            self._here[channel, info.client] = info
+            self._changed[channel, info.client] = None
+            self._wake.set()
+            return
         self._here[channel, info.client] = info
         self._change(channel, "join", info)
 
-    def went(self, channel: str, client: str) -> None:
-        """It does not any more. Harmless if it was never there."""
+    def went(self, channel: str, client: str, *, lingers_s: float = 0.0) -> None:
+        """It does not any more: at once, or once so many seconds are over. Harmless if it was never there."""
         info = self._here.pop((channel, client), None)
-        if info is not None:
+        if info is None:
+            return
+        if lingers_s <= 0:
             self._change(channel, "leave", info)
+            return
+        end = asyncio.get_running_loop().call_later(lingers_s, self._gone, channel, client)
+        self._lingering[channel, client] = _Lingering(info, time.time() + lingers_s, end)
+        # If this process ends meanwhile nobody says that the client went: so its entry says until when.
+        self._changed[channel, client] = None
+        self._wake.set()
+
+    def _gone(self, channel: str, client: str) -> None:
+        self._change(channel, "leave", self._lingering.pop((channel, client)).info)
 
     def refresh(self) -> None:
         """Say all of it again, now: Redis is back, and may have forgotten."""
-        self._changed.update(dict.fromkeys(self._here))
+        self._changed.update(dict.fromkeys([*self._here, *self._lingering]))
         self._wake.set()
 
     async def of(self, channel: str) -> dict[str, ClientInfo]:
@@ -105,11 +137,10 @@ class Presence:
             for start in range(0, len(changed), AT_ONCE):
                 pipeline = self._redis.pipeline(transaction=False)
                 for channel, client in changed[start : start + AT_ONCE]:
-                    info = self._here.get((channel, client))
-                    if info is None:
+                    here = self._said_of(channel, client)
+                    if here is None:
                         pipeline.hdel(_key(channel), client)
                     else:
-                        here = _Here(info, time.time() + KEPT_S)
                         pipeline.hset(_key(channel), client, msgspec.json.encode(here))
                         pipeline.expire(_key(channel), KEPT_S)
                 await pipeline.execute()
@@ -120,6 +151,13 @@ class Presence:
         # Only now: who hears of somebody and asks finds them there.
         for channel, pushed in hints:
             self._bus.tell(channel, pushed)
+
+    def _said_of(self, channel: str, client: str) -> "_Here | None":
+        """Until when a client of this process counts, unless it is said again; None for one that is gone."""
+        info, lingering = self._here.get((channel, client)), self._lingering.get((channel, client))
+        if info is not None:
+            return _Here(info, time.time() + KEPT_S)
+        return _Here(lingering.info, lingering.until) if lingering is not None else None
 
     def _change(self, channel: str, kind: str, info: ClientInfo) -> None:
         self._changed[channel, info.client] = None

@@ -88,11 +88,13 @@ def _as_dict(message: Any) -> dict[str, Any]:
     """The fields that are set; `bytes` become Raw, since they hold JSON."""
     fields: dict[str, Any] = {}
     for field, value in message.ListFields():
-        if field.type == _BYTES:
+        if field.is_repeated and not _is_map(field):
+            fields[field.name] = [_as_dict(one) if field.type == _MESSAGE else one for one in value]
+        elif field.type == _BYTES:
             fields[field.name] = Raw(value)
         elif field.type != _MESSAGE:
             fields[field.name] = value
-        elif field.message_type.GetOptions().map_entry:
+        elif _is_map(field):
             fields[field.name] = {
                 key: _as_dict(entry) if hasattr(entry, "ListFields") else entry
                 for key, entry in value.items()
@@ -100,6 +102,10 @@ def _as_dict(message: Any) -> dict[str, Any]:
         else:
             fields[field.name] = _as_dict(value)
     return fields
+
+
+def _is_map(field: Any) -> bool:
+    return field.type == _MESSAGE and bool(field.message_type.GetOptions().map_entry)
 
 
 def _fill(message: Any, body: msgspec.Struct | None) -> None:

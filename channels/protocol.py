@@ -89,7 +89,7 @@ class Subscribe(msgspec.Struct):
     """Follow a channel; with `recover`, from (epoch, offset) on.
 
     `flag` bit 2: an error 112 instead of not recovered. `delta` "fossil": differences where the channel
-    allows it. `tf` is a filter, of which we know only that there is one.
+    allows it. `tf` is a filter, see channels/filters.py.
     """
 
     channel: str = ""

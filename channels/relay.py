@@ -27,6 +27,7 @@ from channels.wire import HIGH_WATER_BYTES
 from domain import db, streams
 from domain.channels import Kind
 from domain.streams import Entry, Head
+from domain.teams import memory, policy
 
 log = logging.getLogger("maycole.relay")
 
@@ -56,6 +57,7 @@ class Relay:
                 on_push=self._pushed,
                 on_head=lambda head: self.hub.top(head.channel, head.epoch, head.offset),
                 on_link=self._link,
+                on_rights=policy.memory.forget,
             ),
         )
         self.presence = Presence(self.bus)
@@ -73,6 +75,8 @@ class Relay:
     def announce(self, entries: Sequence[Entry]) -> None:
         """Ring for entries that were just committed: a listener of domain/streams.py."""
         self.bus.announce(entries)
+        if user_ids := memory.concerned(entries):
+            self.bus.announce_rights(user_ids)
 
     @asynccontextmanager
     async def following(self, *channels: str) -> AsyncIterator[list[Feed]]:
@@ -142,6 +146,12 @@ class Relay:
         ):
             return None
         return pushes
+
+    async def reaches(self, feed: Feed, since: Since) -> bool:
+        """Whether everything after a position can still be had, however much it is; for `after`."""
+        if feed.kind.kept != "all" or (since.epoch and since.epoch != feed.epoch):
+            return False
+        return await self.after(feed, since.offset, limit=1) is not None
 
     async def after(self, feed: Feed, offset: int, *, limit: int) -> list[bytes] | None:
         """At most `limit` pushes that follow an offset, ascending; None where the next one is gone.

@@ -1,8 +1,9 @@
 """A subscription: one channel that one client follows, and what a subscribe is answered with."""
 
 from channels.encoding import Encoding
+from channels.filters import filtered
 from channels.hub import Feed
-from channels.protocol import Since, Subscribed
+from channels.protocol import Refused, Since, Subscribe, Subscribed
 
 
 class Subscription:
@@ -30,6 +31,19 @@ class Subscription:
         if self.served is not None:
             self.served = None
             self.feed.pins -= 1
+
+
+def reading(encoding: Encoding, feed: Feed, asked: Subscribe) -> Encoding:
+    """How a client reads a channel that it asks for: whole, as differences, or what a filter lets through.
+
+    Raises Refused 107 for a filter that is none, or where there is nothing to filter by.
+    """
+    if asked.tf is not None:
+        if not feed.kind.filters:
+            raise Refused(107)
+        return filtered(encoding.at(feed.epoch), asked.tf)
+    is_delta = bool(asked.delta) and feed.kind.delta
+    return encoding.deltas(begun=False) if is_delta else encoding.at(feed.epoch)
 
 
 def subscribed(feed: Feed, since: Since | None, missed: list[bytes] | None, encoding: Encoding) -> Subscribed:

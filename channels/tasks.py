@@ -1,11 +1,33 @@
 """Tasks that end together."""
 
 import asyncio
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Final
 
 CANCEL_AGAIN_AFTER_S: Final = 0.5
 CANCEL_MAX: Final = 10
+
+
+class Chores:
+    """Work beside other work, given up together; `failed` hears what one of them raised."""
+
+    def __init__(self, failed: Callable[[BaseException], None]) -> None:
+        self._failed = failed
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def do(self, chore: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(chore)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def drop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed(error)
 
 
 async def until_any(*waits: Coroutine[Any, Any, Any]) -> None:

@@ -5,6 +5,7 @@ Who comes with an API key may less than that: `limits` says how much of it is le
 """
 
 from collections.abc import Mapping
+from ipaddress import IPv6Address, ip_address
 from typing import TypeVar
 
 import msgspec
@@ -12,6 +13,16 @@ import msgspec
 from domain.errors import Unauthenticated
 
 T = TypeVar("T")
+
+
+def source(address: str | None) -> str | None:
+    """Where somebody comes from, as an actor says it: IPv4 in IPv6 (of a dual-stack socket) is IPv4."""
+    try:
+        found = ip_address(address or "")
+    except ValueError:
+        return address  # a socket of another kind
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return address if mapped is None else str(mapped)
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -38,7 +49,7 @@ class Limits(msgspec.Struct, frozen=True):
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
     """`user_id` is None for the system itself and for somebody who has not signed in.
 
-    `limits` is there if and only if `key_id` is.
+    `limits` is there if and only if `key_id` is; `explain` only for staff, who asked why they are refused.
     """
 
     user_id: str | None = None
@@ -47,6 +58,7 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits | None = None
     personal_team_id: str | None = None
     is_staff: bool = False
+    explain: bool = False
     ip: str | None = None
     user_agent: str | None = None
     request_id: str | None = None

@@ -1,5 +1,7 @@
 """The names of live channels: `<kind>:<id of the owner>`, and what holds for each kind.
 
+What is the platform staff's own has no owner's id: its name is the whole name.
+
 Source: API.md, "Live channels". A kind is here from the day on which somebody follows it; who speaks on
 it may come later.
 """
@@ -18,7 +20,9 @@ class Kind(msgspec.Struct, frozen=True):
     `joined_by_server` channels are joined for every connection at connect, and left by none.
     `kept`: "all" is a stream that can be recovered from (or its newest `size` entries), "newest" one where
     only the latest entry counts, "nothing" what is heard by those who are there. With `presence` a channel
-    tells who follows it, with `delta` its entries can be had as differences.
+    tells who follows it, with `delta` its entries can be had as differences; with `filters` a follower may
+    say which of them it wants, by what is in them. Who loses the connection is present for `lingers_s`
+    seconds more: whoever reconnects was never away.
     """
 
     name: str
@@ -28,7 +32,9 @@ class Kind(msgspec.Struct, frozen=True):
     kept: Literal["all", "newest", "nothing"] = "all"
     size: int | None = None
     presence: bool = False
+    lingers_s: float = 0.0
     delta: bool = False
+    filters: bool = False
 
 
 KINDS: Final = {
@@ -38,9 +44,10 @@ KINDS: Final = {
         Kind("notifications", owner="user", joined_by_server=True),
         Kind("team", owner="team", joined_by_server=True),
         Kind("inventory", owner="team", permission="inventory:read"),
-        Kind("audit", owner="team", permission="audit:read"),
+        Kind("audit", owner="team", permission="audit:read", filters=True),
         Kind("checkpoints", owner="team", permission="audit:read", kept="newest"),
-        Kind("presence", owner="team", kept="nothing", presence=True),
+        Kind("presence", owner="team", kept="nothing", presence=True, lingers_s=10.0),
+        Kind("audit:all", owner="staff", kept="nothing", filters=True),
     )
 }
 
@@ -69,8 +76,14 @@ def checkpoints(team_id: str) -> str:
     return f"checkpoints:{team_id}"
 
 
+# What is heard of all teams' trails at once, by the platform's staff; it has no entries of its own.
+EVERY_AUDIT: Final = "audit:all"
+
+
 def parse(channel: str) -> tuple[Kind, str] | None:
-    """The kind and the owner's id, or None for a name that no channel has."""
+    """The kind and the owner's id (none for the staff's), or None for a name that no channel has."""
+    if channel == EVERY_AUDIT:
+        return KINDS[channel], ""
     name, _, owner_id = channel.partition(":")
     kind = KINDS.get(name)
     if kind is None or not ids.is_id(kind.owner, owner_id):

@@ -11,7 +11,7 @@ What they raise says what was wrong, never with which values: errors end in logs
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from types import TracebackType
@@ -255,7 +255,7 @@ async def fetchval(sql: str, *args: Any) -> Any:
         return await connection.fetchval(sql, *args)
 
 
-async def stream(sql: str, *args: Any) -> AsyncIterator[asyncpg.Record]:
+async def stream(sql: str, *args: Any) -> AsyncGenerator[asyncpg.Record, None]:
     """Rows one after another, however many: only some are held at a time. Inside a transaction or snapshot.
 
     Raises RuntimeError outside of one.

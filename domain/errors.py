@@ -34,6 +34,8 @@ class DomainError(Exception):
         self.problem = code or type(self).code
         self.errors = errors
         self.details = details
+        # For those who may know why (domain/teams/refusals.py); never told to anyone else.
+        self.explanation: msgspec.Struct | None = None
 
 
 class Invalid(DomainError):

@@ -24,12 +24,15 @@ KINDS: Final[dict[str, tuple[str, ...]]] = {
     "verify_email": ("name", "link"),
     "reset_password": ("name", "link"),
     "magic_link": ("name", "link"),
-    "team_invite": ("inviter", "team", "link"),
+    "team_invite": ("inviter", "team", "role", "link"),
+    "invite_asked_again": ("name", "team", "email"),
+    "team_transfer": ("days",),
     "already_registered": ("name", "link"),
     "confirm_email_old": ("name", "email", "link"),
     "confirm_email_new": ("name", "link"),
     "email_changed": ("name", "email", "link"),
     "new_device": ("name", "program", "ip", "link"),
+    "way_in_added": ("name", "way", "link"),
     "password_changed": ("name", "ways", "link"),
     "token_reused": ("name", "link"),
     "account_disabled": ("name",),
@@ -37,11 +40,16 @@ KINDS: Final[dict[str, tuple[str, ...]]] = {
     "account_closed": ("name", "program", "ip"),
 }
 ADDRESS_CHARS_MAX: Final = 254
-_LABEL: Final = r"[^\s\x00-,./:-@\[-`{-\x9f]+"  # letters and digits of any script, hyphens
+_LEADS_SOMEWHERE: Final = re.compile(r"[/:@\\]|\w\.\w|www", re.IGNORECASE)
+# Letters that fold, by the rules of Postgres or of Unicode, onto one that is somebody else's: a capital i
+# with a dot onto i, the Kelvin sign onto k. With them an address would take another's place.
+_TWINS: Final = r"\u0130\u017f\u01c5\u01c8\u01cb\u01f2\u03f4\u2126\u212a\u212b\ufb00-\ufb06"
+_LABEL: Final = rf"[^\s\x00-,./:-@\[-`{{-\x9f{_TWINS}]+"  # letters and digits of any script, hyphens
 # An address that mail can reach, as far as one can tell without trying: RFC 5322's addr-spec with the letters
 # of RFC 6531, without quotes and comments, and with dots wherever people have them (as in HTML).
 ADDRESS: Final = (
-    rf"""^[^\s\x00-\x1f\x7f-\x9f@<>()\[\]\\,;:"]{{1,64}}@(?!-){_LABEL}(?:\.(?!-){_LABEL})*(?!\n)$"""
+    rf"""^[^\s\x00-\x1f\x7f-\x9f@<>()\[\]\\,;:"{_TWINS}]{{1,64}}"""
+    rf"@(?!-){_LABEL}(?:\.(?!-){_LABEL})*(?!\n)$"
 )
 _ADDRESS: Final = re.compile(ADDRESS)
 
@@ -106,6 +114,11 @@ async def send(to: str, kind: str, **context: str) -> str:
 def is_deliverable(to: str) -> bool:
     """Whether mail can be sent to this address, as far as one can tell without trying."""
     return len(to) <= ADDRESS_CHARS_MAX and _ADDRESS.fullmatch(to) is not None
+
+
+def harmless(name: str) -> str | None:
+    """What somebody called themselves or something of theirs, in one line; None where it leads somewhere."""
+    return None if _LEADS_SOMEWHERE.search(name) else " ".join(name.split())
 
 
 @SEND.handler

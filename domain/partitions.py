@@ -47,6 +47,11 @@ async def roll(table: str, *, by: Step, keep: int | None = None) -> None:
                 await unit.connection.execute(f"DROP TABLE {name}")
 
 
+async def begins(table: str) -> list[datetime]:
+    """When the partitions begin, the newest first."""
+    return sorted((_began(table, name) for name in await _names(table)), reverse=True)
+
+
 async def ended(table: str, *, before: datetime) -> list[Partition]:
     """The partitions by month that ended before then, the oldest first."""
     months = [(name, _began(table, name)) for name in sorted(await _names(table))]

@@ -17,7 +17,7 @@ from domain.auth.tables import (
 )
 from domain.inventory.tables import Inventory, StockMovements
 from domain.stream_tables import StreamEntries, StreamHeads
-from domain.teams.tables import TeamMembers, Teams
+from domain.teams.tables import TeamInvites, TeamMembers, TeamRoles, Teams, TeamTransfers
 from domain.users.tables import UserProfiles, Users
 
 APP_CONFIG = AppConfig(
@@ -42,7 +42,10 @@ APP_CONFIG = AppConfig(
         ApiKeys,
         SignInFailures,
         Teams,
+        TeamRoles,
         TeamMembers,
+        TeamInvites,
+        TeamTransfers,
         Inventory,
         StockMovements,
     ],

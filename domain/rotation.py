@@ -17,6 +17,7 @@ AT_ONCE: Final = 200
 class Place(msgspec.Struct, frozen=True):
     """Where sealed values are: a table with an `id`, and a column of it, or the `field` of a JSON column.
 
+    `bound` is the place that a value is sealed for (domain/crypto.py), in SQL: if not said, that of its row.
     `good` says of which rows; what nobody can use any more opens nothing, and need not be opened.
     """
 
@@ -24,6 +25,16 @@ class Place(msgspec.Struct, frozen=True):
     column: str
     field: str | None = None
     good: str = "true"
+    bound: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.table}.{self.column}" + (f".{self.field}" if self.field else "")
+
+    @property
+    def place(self) -> str:
+        """What a value is sealed for, in SQL."""
+        return self.bound or f"'{self.table}/' || id || '/{self.column}'"
 
     @property
     def value(self) -> str:
@@ -39,17 +50,22 @@ class Place(msgspec.Struct, frozen=True):
             else f"jsonb_set({self.column}, '{{{self.field}}}', to_jsonb($3::text))"
         )
 
-    def of(self, row_id: str) -> str:
-        """The place of one of them, for domain/crypto.py."""
-        return f"{self.table}/{row_id}/{self.column}"
 
-
+_GOOD: Final = "used_at IS NULL AND expires_at > now()"
 SEALED: Final = (
     Place("oauth_identities", "tokens"),
     Place("mfa_factors", "secret"),
     Place("audit_keys", "secret"),
     # Flows to a provider that are under way (domain/auth/oauth_flows.py).
-    Place("one_time_tokens", "data", field="sealed", good="used_at IS NULL AND expires_at > now()"),
+    Place("one_time_tokens", "data", field="sealed", good=_GOOD),
+    # Identities that wait for a second factor (domain/auth/proofs.py).
+    Place(
+        "one_time_tokens",
+        "data",
+        field="linking",
+        good=_GOOD,
+        bound="'one_time_tokens/mfa of ' || user_id || '/linking'",
+    ),
 )
 
 
@@ -70,7 +86,7 @@ async def _column(place: Place) -> Rotated:
     resealed, unopenable, last = 0, 0, ""
     while True:
         rows = await db.fetch(
-            f"""SELECT id, {place.value} AS sealed FROM {place.table}
+            f"""SELECT id, {place.value} AS sealed, {place.place} AS place FROM {place.table}
                 WHERE id > $1 AND {place.good} AND NOT starts_with({place.value}, $2)
                 ORDER BY id LIMIT {AT_ONCE}""",  # noqa: S608 - names of ours
             last,
@@ -78,7 +94,7 @@ async def _column(place: Place) -> Rotated:
         )
         for row in rows:
             try:
-                plain = crypto.opened(place.of(row["id"]), row["sealed"])
+                plain = crypto.opened(row["place"], row["sealed"])
             except crypto.Unopenable:
                 unopenable += 1
                 continue
@@ -87,11 +103,11 @@ async def _column(place: Place) -> Rotated:
                     WHERE id = $1 AND {place.value} = $2""",  # noqa: S608 - names of ours
                 row["id"],
                 row["sealed"],
-                crypto.sealed(place.of(row["id"]), plain),
+                crypto.sealed(row["place"], plain),
             )
             resealed += tag == "UPDATE 1"
         if len(rows) < AT_ONCE:
-            return Rotated(f"{place.table}.{place.column}", resealed, unopenable)
+            return Rotated(place.name, resealed, unopenable)
         last = rows[-1]["id"]
 
 

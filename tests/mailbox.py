@@ -18,11 +18,15 @@ class Mailbox:
 
     def of(self, address: str) -> list[EmailMessage]:
         """What has come to this address so far, oldest first."""
+        return [mail for mail in self.all() if mail["To"] == address]
+
+    def all(self) -> list[EmailMessage]:
+        """What has come to anybody so far, oldest first."""
         for path in set(self._folder.glob("*.eml")) - set(self._read):
             mail = message_from_bytes(path.read_bytes(), policy=policy.default)
             assert isinstance(mail, EmailMessage)
             self._read[path] = mail
-        return [self._read[path] for path in sorted(self._read) if self._read[path]["To"] == address]
+        return [self._read[path] for path in sorted(self._read)]
 
     async def until(self, address: str, count: int = 1) -> list[EmailMessage]:
         """Its first `count` mails, once they are there."""

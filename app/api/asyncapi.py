@@ -19,8 +19,9 @@ from app.api.samples import WHEN, sample
 from app.api.schemas import Written, written
 from app.api.system import API_VERSION
 from channels import protocol
+from channels.filters import TAGS
 from domain.audit_logs.model import RECORDED, AuditLog
-from domain.channels import KINDS, Kind
+from domain.channels import EVERY_AUDIT, KINDS, Kind
 from domain.events import Envelope, Event
 from domain.teams.policy import LEAST
 
@@ -115,7 +116,7 @@ def messages() -> Iterator[Said]:
         if kinds and not (isinstance(data, type) and issubclass(data, msgspec.Struct)):
             raise TypeError(f"{event.__name__}.news() returns {data}, of which nothing can be said")
         yield Said(event.type, kinds, _line(event), data, one.news() if kinds else None)
-    yield Said(RECORDED, ("audit",), _line(AuditLog), AuditLog, sample(AuditLog))
+    yield Said(RECORDED, ("audit", EVERY_AUDIT), _line(AuditLog), AuditLog, sample(AuditLog))
 
 
 def _events(base: type[Event]) -> Iterator[type[Event]]:
@@ -129,6 +130,8 @@ def who(kind: Kind) -> str:
     """Who may follow a channel of this kind."""
     if kind.owner == "user":
         return "the user"
+    if kind.owner == "staff":
+        return "the platform's staff"
     if kind.permission is None:
         return "members of the team"
     return f"members with `{kind.permission}` ({LEAST[kind.permission]} and above)"
@@ -235,15 +238,28 @@ def _channel(kind: Kind, types: list[str]) -> Json:
     names = [*types, *(f"push.{name}" for name in WHO_COMES if kind.presence)]
     joined = "the server joins it at connect" if kind.joined_by_server else "you subscribe to it"
     return {
-        "address": f"{kind.name}:{{{kind.owner}Id}}",
+        "address": address(kind),
         "title": kind.name,
         "description": f"For {who(kind)}; {joined}; {KEPT[kind.kept]}.",
-        "parameters": {f"{kind.owner}Id": {"description": f"the id of the {kind.owner}, `{kind.owner}_…`"}},
+        "parameters": {
+            f"{owner}Id": {"description": f"the id of the {owner}, `{owner}_…`"} for owner in _owners(kind)
+        },
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
         "x-permission": kind.permission,
         "x-joined-by-server": kind.joined_by_server,
         "x-kept": kind.kept,
+        "x-filters": sorted(TAGS) if kind.filters else [],
     }
+
+
+def address(kind: Kind) -> str:
+    """The name of a channel of this kind, with `{…}` where an id belongs."""
+    return ":".join((kind.name, *(f"{{{owner}Id}}" for owner in _owners(kind))))
+
+
+def _owners(kind: Kind) -> list[str]:
+    """Whose id is in the name: nobody's, of what is the staff's."""
+    return [] if kind.owner == "staff" else [kind.owner]
 
 
 def _operations() -> Json:

@@ -1,21 +1,27 @@
-"""/api/audit-logs: who did what."""
+"""/api/audit-logs: who did what, page by page, as a report, or all of it as a file."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
-from litestar import Controller, get
+from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
-from app.api.envelope import Cursor, Limit, Live, TeamId, live
+from app.api.downloads import MEDIA, Download, attachment, require_http
+from app.api.envelope import Cursor, Limit, Live, One, TeamId, live
+from app.pages import audit_reports
 from app.pipeline.identity import BY_KEY
 from domain.actor import Actor
+from domain.audit_logs import export as exports
+from domain.audit_logs import reports
 from domain.audit_logs import service as audit_logs
 from domain.audit_logs.model import AuditRecord, Filter
 from domain.errors import FieldError, Invalid
 from domain.pages import LIMIT_DEFAULT
 
+REPORT_FORMS: Final = get_args(reports.Form)
+EXPORT_FORMS: Final = get_args(exports.Form)
 _TIME: Final[dict[str, Any]] = {"max_length": 40, "schema_extra": {"format": "date-time"}}
 
 
@@ -27,6 +33,7 @@ class AuditLogsController(Controller):
     @get("/")
     async def page(
         self,
+        request: Request[Any, Any, Any],
         caller: NamedDependency[Actor],
         team_id: TeamId = None,
         by: Annotated[
@@ -56,8 +63,24 @@ class AuditLogsController(Controller):
         ] = None,
         limit: Limit = LIMIT_DEFAULT,
         cursor: Cursor = None,
-    ) -> Live[AuditRecord]:
-        """A team's audit trail, newest first; `position` is that of `audit:<teamId>`."""
+        report: Annotated[bool, QueryParameter(description="a report instead: say `preset`")] = False,
+        preset: Annotated[
+            reports.Preset | None, QueryParameter(description="which report; it looks at `from` and `to`")
+        ] = None,
+        export: Annotated[
+            bool, QueryParameter(description="all rows that match instead, as a file, the oldest first")
+        ] = False,
+        form: Annotated[
+            Literal["json", "csv", "html", "ndjson"],
+            QueryParameter(
+                name="format", description="of a report (json, csv, html) or an export (json, csv, ndjson)"
+            ),
+        ] = "json",
+    ) -> Response[Live[AuditRecord]]:
+        """A team's audit trail, newest first; `position` is that of `audit:<teamId>`.
+
+        With `report` it is a report, with `export` a file. Reading leaves a row in the trail, too.
+        """
         only = Filter(
             actor=caller.user if by == "me" else by,
             action=action,
@@ -68,7 +91,42 @@ class AuditLogsController(Controller):
             until=_time("to", until),
             query=words,
         )
-        return live(*await audit_logs.page(caller, caller.team(team_id), only, limit=limit, cursor=cursor))
+        team = caller.team(team_id)
+        _require_one(report=report, preset=preset, export=export, form=form)
+        if preset is not None:
+            return _shown(await reports.make(caller, team, preset, only), form)
+        if export:
+            require_http(request)
+            begun = await exports.begin(caller, team, only, form)  # type: ignore[arg-type]  # _require_one saw to it
+            return Download(begun.parts(), begun.end, form=form, name=begun.name, within_s=exports.WITHIN_S)
+        return Response(live(*await audit_logs.page(caller, team, only, limit=limit, cursor=cursor)))
+
+
+def _require_one(*, report: bool, preset: str | None, export: bool, form: str) -> None:
+    """Raises Invalid for what is asked for as two things at once, or in a form that it has not."""
+    forms = REPORT_FORMS if report else EXPORT_FORMS if export else ("json",)
+    wrong = {
+        "preset": report != (preset is not None),
+        "export": report and export,
+        "format": form not in forms,
+    }
+    for name, is_wrong in wrong.items():
+        if is_wrong:
+            detail = (
+                "A report is asked for with `report=true`, a `preset`, and `format` json, csv or html; "
+                "an export with `export=true` and `format` json, csv or ndjson."
+            )
+            raise Invalid(detail, errors=(FieldError(f"/{name}", "invalid", detail),))
+
+
+def _shown(report: reports.Report, form: str) -> Response[Any]:
+    if form == "json":
+        return Response(One(data=report))
+    if form == "html":
+        headers = {"Content-Security-Policy": audit_reports.POLICY}
+        return Response(audit_reports.as_page(report), media_type=MEDIA[form], headers=headers)
+    name = f"{report.preset}-{report.team_id}-{report.made_at:%Y%m%dT%H%M%SZ}.csv"
+    return Response(audit_reports.as_csv(report), media_type=MEDIA[form], headers=attachment(name))
 
 
 def _time(name: str, text: str | None) -> datetime | None:

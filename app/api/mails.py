@@ -13,7 +13,7 @@ from app.api import cookies
 from app.api.cookies import AnyRequest
 from app.api.envelope import One, one
 from domain.actor import Actor
-from domain.auth import devices, email_change, magic_link, recovery, verification
+from domain.auth import devices, email_change, magic_link, recovery, undoing, verification
 from domain.auth.mails_model import (
     Accepted,
     Address,
@@ -87,6 +87,11 @@ class MailsController(Controller):
     async def disown_session(self, data: JSONBody[Link], actor: NamedDependency[Actor]) -> None:
         """End a session that was not yours, by the link in the mail about it."""
         await devices.disown(actor, data.token)
+
+    @post("/ways-in/undo", status_code=204)
+    async def undo_way_in(self, data: JSONBody[Link], actor: NamedDependency[Actor]) -> None:
+        """Take away a way in that you did not add, by the link in the mail about it; every session ends."""
+        await undoing.undo(actor, data.token)
 
 
 class EmailController(Controller):

@@ -22,11 +22,13 @@ SECURED: Final[list[Json]] = [{"bearer": []}]
 SECURED_BY_KEY: Final[list[Json]] = [*SECURED, {"apiKey": []}]
 PATH_PARAMETERS: Final = {
     "identity_id": "the id of the linked account",
+    "invite_id": "the invitation's id",
     "item_id": "the item's id",
     "key_id": "the API key's id",
     "provider": "`google`, `github`, or the name of an OpenID issuer that is configured",
     "passkey_id": "the passkey's id",
     "session_id": "the session's id",
+    "role": "the name of a role of the team's own",
     "row_id": "the audit row's id",
     "team_id": "the team's id",
     "user_id": "the user's id; `me` is yourself",

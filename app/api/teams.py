@@ -1,20 +1,24 @@
 """/api/teams: tenants and who is in them."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 from litestar import Controller, Response, delete, get, post, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from app.api.envelope import Cursor, Limit, Live, Many, One, live, many, one
+from app.api.invites import invited
 from app.pipeline.etag import etag
 from app.pipeline.identity import BY_KEY
 from domain.actor import Actor
+from domain.auth import mfa
 from domain.pages import LIMIT_DEFAULT
-from domain.teams import members
+from domain.teams import deletion, members, transfer
 from domain.teams import service as teams
-from domain.teams.model import Member, NewMember, NewTeam, RoleChange, Team
+from domain.teams.invites_model import NewInvite
+from domain.teams.model import Member, NewMember, NewTeam, RoleChange, Team, TeamBody
+from domain.teams.transfer_model import NewTransfer, Transfer
 
 
 class CreatedTeam(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -41,16 +45,82 @@ class TeamsController(Controller):
 
     @get("/", opt=BY_KEY)
     async def mine(
-        self, caller: NamedDependency[Actor], limit: Limit = LIMIT_DEFAULT, cursor: Cursor = None
+        self,
+        caller: NamedDependency[Actor],
+        deleted: Annotated[
+            bool, QueryParameter(description="instead those that were deleted and that you may restore")
+        ] = False,
+        limit: Limit = LIMIT_DEFAULT,
+        cursor: Cursor = None,
     ) -> Many[Team]:
         """The teams you are in, newest first."""
-        return many(await teams.mine(caller, limit=limit, cursor=cursor))
+        return many(await teams.mine(caller, deleted=deleted, limit=limit, cursor=cursor))
 
     @get("/{team_id:str}", opt=BY_KEY)
     async def read(self, team_id: FromPath[str], caller: NamedDependency[Actor]) -> Response[One[Team]]:
         """A team that you are in."""
         team = await teams.get(caller, team_id)
         return one(team, version=team.version)
+
+    @put("/{team_id:str}", opt=BY_KEY)
+    async def replace(
+        self,
+        team_id: FromPath[str],
+        data: JSONBody[TeamBody],
+        caller: NamedDependency[Actor],
+        if_version: NamedDependency[int | None],
+    ) -> Response[One[Team]]:
+        """Rename a team; slug and metadata stay if left out.
+
+        `If-Match` refuses (412) if it was changed in the meantime.
+        """
+        team = await teams.change(caller, team_id, data, if_version=if_version)
+        return one(team, version=team.version)
+
+    @delete("/{team_id:str}", opt=BY_KEY)
+    async def remove(
+        self, team_id: FromPath[str], caller: NamedDependency[Actor], if_version: NamedDependency[int | None]
+    ) -> None:
+        """Delete a team, as its owner; for 30 days it can be restored."""
+        await deletion.delete(caller, team_id, if_version=if_version)
+
+    @post("/{team_id:str}/restore", status_code=200)
+    async def restore(self, team_id: FromPath[str], caller: NamedDependency[Actor]) -> Response[One[Team]]:
+        """Have a deleted team back as it was, if you owned it."""
+        team = await deletion.restore(caller, team_id)
+        return one(team, version=team.version)
+
+    @post("/{team_id:str}/transfer")
+    async def offer_transfer(
+        self, team_id: FromPath[str], data: JSONBody[NewTransfer], caller: NamedDependency[Actor]
+    ) -> Response[One[Transfer]]:
+        """Offer a member your ownership; they have seven days to accept.
+
+        Asks who you are, like all that is sensitive (403 `step_up_required`).
+        """
+        await mfa.require_fresh(caller)
+        made = await transfer.offer(caller, team_id, data)
+        return one(made, at=f"/api/teams/{team_id}/transfer")
+
+    @get("/{team_id:str}/transfer")
+    async def transfer(self, team_id: FromPath[str], caller: NamedDependency[Actor]) -> One[Transfer]:
+        """The offer of ownership that waits for an answer."""
+        return One(data=await transfer.get(caller, team_id))
+
+    @delete("/{team_id:str}/transfer")
+    async def withdraw_transfer(self, team_id: FromPath[str], caller: NamedDependency[Actor]) -> None:
+        """Take the offer of ownership back."""
+        await transfer.withdraw(caller, team_id)
+
+    @post("/{team_id:str}/transfer/accept", status_code=200)
+    async def accept_transfer(self, team_id: FromPath[str], caller: NamedDependency[Actor]) -> One[Transfer]:
+        """Become the owner; whoever offered it is an admin from then on."""
+        return One(data=await transfer.accept(caller, team_id))
+
+    @post("/{team_id:str}/transfer/decline", status_code=204)
+    async def decline_transfer(self, team_id: FromPath[str], caller: NamedDependency[Actor]) -> None:
+        """Do not become the owner."""
+        await transfer.decline(caller, team_id)
 
     @get("/{team_id:str}/members", opt=BY_KEY)
     async def members(
@@ -67,7 +137,12 @@ class TeamsController(Controller):
     async def add_member(
         self, team_id: FromPath[str], data: JSONBody[NewMember], caller: NamedDependency[Actor]
     ) -> Response[One[Member]]:
-        """Put a user into the team, by id or by e-mail address."""
+        """Put a user into the team by id, or invite somebody by e-mail address.
+
+        By address: 202 with the invitation, the same whether somebody has an account with it or not.
+        """
+        if data.email is not None and data.user_id is None:
+            return await invited(caller, team_id, NewInvite(email=data.email, role=data.role))
         member = await members.add(caller, team_id, data)
         return one(member, at=f"/api/teams/{team_id}/members/{member.user_id}")
 

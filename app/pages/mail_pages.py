@@ -1,6 +1,6 @@
 """/auth/<page>: where links in mails lead. Opening one changes nothing; its button does.
 
-The token is in the fragment of the address (domain/auth/links.py), so what is served is the same for
+The token is in the fragment of the address (domain/links.py), so what is served is the same for
 everybody: mail scanners that follow links, previews and logs learn nothing and use nothing up. The script
 (files/page.js) takes the token out of the address and sends it when the button is pressed.
 
@@ -16,8 +16,8 @@ from litestar import MediaType, Request, Response, get
 from litestar.static_files import create_static_files_router
 
 from app.pipeline.errors import no_such_file
-from domain.auth import links
-from domain.auth.links import Page
+from domain import links
+from domain.links import Page
 
 _HERE: Final = Path(__file__).parent
 _POLICY: Final = (
@@ -29,7 +29,9 @@ _POLICY: Final = (
 class Words(msgspec.Struct, frozen=True, kw_only=True):
     """What a page says and does.
 
-    `asks` is the field that people fill in; `again` is where to ask anew when the link is no good.
+    `asks` is the field that people fill in; `again` is where to ask anew when the link is no good. A page
+    `as_user` calls in the name of whoever is signed in here in cookie mode, or leads to signing in. `refuse`
+    is what a second button calls, and `ask_again` what a third one calls where the link is too old.
     """
 
     title: str
@@ -44,6 +46,9 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
     cookie: bool = False
     next: Page | None = None
     next_says: str = ""
+    as_user: bool = False
+    refuse: str | None = None
+    ask_again: str | None = None
 
 
 PAGES: Final[dict[Page, Words]] = {
@@ -107,6 +112,39 @@ PAGES: Final[dict[Page, Words]] = {
         next="forgot-password",
         next_says="Choose a new password",
         again_says="It is too late for this link: look where you are signed in, and sign out there.",
+    ),
+    "team-invite": Words(
+        title="An invitation",
+        says="Somebody invites you to their team; the mail says who. Your account must have the address that "
+        "the mail went to, confirmed.",
+        button="Accept",
+        call="/api/invites/accept",
+        done="Welcome: you are in the team.",
+        again_says="Ask whoever invited you for a new one.",
+        as_user=True,
+        refuse="/api/invites/decline",
+        ask_again="/api/invites/ask-again",
+    ),
+    "sign-in": Words(
+        title="Sign in",
+        says="We mail you a link to sign in with, on this device.",
+        button="Mail me a link",
+        call="/api/auth/magic-link",
+        done="If there is an account with this address, a link is on its way. When you are signed in, open "
+        "the link again that led you here.",
+        asks="email",
+        needs_token=False,
+    ),
+    "undo-way-in": Words(
+        title="You did not add that?",
+        says="Press the button to take away what was added to your account. "
+        "You will be signed out everywhere.",
+        button="Take it away",
+        call="/api/auth/ways-in/undo",
+        done="It is gone, and every device is signed out. Whoever it was may know your password.",
+        next="forgot-password",
+        next_says="Choose a new password",
+        again_says="It is too late for this link: sign in, and remove it from your account there.",
     ),
 }
 assert set(PAGES) == set(get_args(Page)), "every link leads somewhere"

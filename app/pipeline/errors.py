@@ -20,6 +20,7 @@ from app.pipeline.etag import etag
 from app.pipeline.request_id import request_id
 from domain import db, errors
 from domain.errors import DomainError, FieldError
+from domain.teams.refusals import Explanation
 
 log = logging.getLogger("maycole.errors")
 
@@ -62,6 +63,10 @@ class Problem(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True):
     code: Annotated[str, Meta(description="what went wrong, for programs: stable, snake_case")]
     request_id: Annotated[str, Meta(description="the X-Request-Id; tell us when you ask about it")]
     errors: Annotated[list[FieldError], Meta(description="which fields or parameters are wrong")] = []
+    explanation: Annotated[
+        Explanation | None,
+        Meta(description="which rule refused; only for staff who ask with `?explain=true`"),
+    ] = None
     retry_after: Annotated[int | None, Meta(description="seconds after which waiting may have helped")] = None
 
 
@@ -74,9 +79,10 @@ def refused(request: Request[Any, Any, Any], error: DomainError) -> Response[Any
         headers["ETag"] = etag(current.version)
     if "retryAfter" in error.details:
         headers["Retry-After"] = str(error.details["retryAfter"])
-    return _problem(
-        request, status, error.problem, error.detail, error.errors, error.details, headers=headers
-    )
+    details = error.details
+    if error.explanation is not None:
+        details = {**details, "explanation": error.explanation}
+    return _problem(request, status, error.problem, error.detail, error.errors, details, headers=headers)
 
 
 def unreachable(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:

@@ -6,11 +6,12 @@ API keys pass only where a route says BY_KEY: what is about the account itself n
 
 from typing import Any, Final
 
+import msgspec
 from litestar import Request
 
 from app.pipeline.request_id import request_id
 from channels import rpc
-from domain.actor import Actor
+from domain.actor import Actor, source
 from domain.auth import credentials
 from domain.auth.tokens import Claims
 from domain.errors import Forbidden, Unauthenticated
@@ -24,7 +25,7 @@ async def provide_actor(request: Request[Any, Any, Any]) -> Actor:
     """Where the request comes from; whoever sends it has not said who they are."""
     agent = request.headers.get("user-agent")
     return Actor(
-        ip=request.client.host if request.client else None,
+        ip=source(request.client.host) if request.client else None,
         user_agent=agent[:USER_AGENT_MAX] if agent else None,
         request_id=request_id(request.scope),
     )
@@ -51,7 +52,10 @@ async def _caller(request: Request[Any, Any, Any]) -> Actor:
     identity = await credentials.identify(_claims(request, nobody.ip), nobody)
     if identity.limits is not None and not request.route_handler.opt.get("by_key"):
         raise Forbidden("Sign in for this: an API key may not do it.", code="session_required")
-    return identity.acting(nobody)
+    caller = identity.acting(nobody)
+    if caller.is_staff and request.query_params.get("explain") == "true":
+        caller = msgspec.structs.replace(caller, explain=True)
+    return caller
 
 
 def _claims(request: Request[Any, Any, Any], ip: str | None) -> Claims:

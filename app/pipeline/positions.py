@@ -33,6 +33,11 @@ def collect(entries: Sequence[Entry]) -> None:
         reached.update((entry.channel, entry.offset) for entry in entries)
 
 
+def withhold(request: Request[Any, Any, Any]) -> None:
+    """Say nothing of what this request has changed: whoever asks is not in the team that it is news for."""
+    request.scope["state"]["reached"].clear()
+
+
 def header(scope: Any) -> bytes | None:
     """The header's value, or None where nothing was committed that is news for the caller."""
     state = scope.get("state", {})

@@ -1,17 +1,19 @@
 """Devices: a sign-in from somewhere new is told to the owner, who can disown it.
 
 New is what no session of the last 90 days came from: the same program, from the same network. Networks are
-compared, not addresses: those change every day at home, and on the way.
+compared, not addresses: those change every day at home, and on the way. A session that ended because somebody
+else was in it makes nothing known: who is put out and comes back is told of again.
 """
 
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-from domain import db
+from domain import db, links
 from domain.actor import Actor
-from domain.auth import links, one_time, post, sessions
+from domain.auth import one_time, post, sessions
 from domain.auth.mails_model import SessionDisowned
+from domain.auth.model import ENDED_AS_ANOTHERS
 from domain.clock import now
 from domain.record import record
 from domain.users import service as users
@@ -20,6 +22,8 @@ from domain.users.model import User
 PURPOSE: Final = "disown_session"
 LASTS: Final = timedelta(days=7)
 REMEMBERED: Final = timedelta(days=90)
+# After these the owner is told once more than needed, rather than not at all.
+_NOT_REMEMBERED: Final = (*ENDED_AS_ANOTHERS, "password_reset", "way_in_undone")
 _NETWORK_BITS: Final = {4: 24, 6: 64}
 
 
@@ -30,11 +34,13 @@ async def look(actor: Actor, user: User) -> None:
     """
     forgets_from = now() - REMEMBERED
     rows = await db.fetch(
-        """SELECT DISTINCT user_agent, ip, last_seen_at > $3 AS remembered FROM user_sessions
-           WHERE user_id = $1 AND id <> $2""",
+        """SELECT DISTINCT user_agent, ip,
+                  last_seen_at > $3 AND coalesce(revoked_reason, '') <> ALL ($4) AS remembered
+           FROM user_sessions WHERE user_id = $1 AND id <> $2""",
         user.id,
         actor.session_id,
         forgets_from,
+        _NOT_REMEMBERED,
     )
     here = (actor.user_agent, _network(actor.ip))
     is_first = not rows and user.created_at > forgets_from

@@ -11,9 +11,9 @@ from typing import Final
 import asyncpg
 import msgspec
 
-from domain import db, ids, jobs
+from domain import db, ids, jobs, links
 from domain.actor import Actor
-from domain.auth import links, one_time, post, recovery, sessions, takeover
+from domain.auth import one_time, post, recovery, sessions, takeover
 from domain.auth.mails_model import (
     EmailChange,
     EmailChangeConfirmed,
@@ -25,6 +25,7 @@ from domain.auth.one_time import Token
 from domain.clock import now
 from domain.errors import FieldError, Invalid
 from domain.record import record
+from domain.teams import service as teams
 from domain.users import service as users
 from domain.users.model import User
 
@@ -123,7 +124,8 @@ async def confirm(actor: Actor, token: str) -> bool:
 
 
 async def revert(actor: Actor, token: str) -> None:
-    """The old address takes the account back: signed out everywhere, no password, no way in added since.
+    """The old address takes the account back: signed out everywhere, no password, no way in added since,
+    nobody in the personal team who came since.
 
     Raises Invalid `link_invalid`.
     """
@@ -142,12 +144,16 @@ async def _revert(actor: Actor, token: str) -> None:
             raise one_time.invalid()
         before = await users.locked(held.user_id)
         actor = actor.acting_as(before.id, personal_team_id=before.personal_team_id)
+        asked_after = held.created_at - LASTS
+        # Before the address: an invitation under way holds the team, and then asks for the row of its user,
+        # which another key (the address) would keep from it.
+        await teams.alone_in_personal(actor, before.personal_team_id, since=asked_after)
         await one_time.unmark(takeover.RESERVED, held.email)
         after = await users.set_email(before, held.email, verified_at=now())
         await users.set_password(after.id, None)
         await sessions.end_all(actor, "email_reverted", of=after.id)
         await one_time.void(after.id, REVERT, *takeover.LINKS_IN)
-        await takeover.forget_ways_in(actor, after.id, since=held.created_at - LASTS)
+        await takeover.forget_ways_in(actor, after.id, since=asked_after)
         await record(
             actor,
             EmailReverted(team_id=after.personal_team_id, user_id=after.id, before=before, after=after),

@@ -12,7 +12,7 @@ from typing import Final
 
 from domain import crypto, db, ids
 from domain.actor import Actor
-from domain.auth import mfa, recovery_codes, sessions, totp
+from domain.auth import mfa, recovery_codes, sessions, totp, undoing
 from domain.auth.mfa_model import (
     FactorAdded,
     FactorRemoved,
@@ -22,6 +22,7 @@ from domain.auth.mfa_model import (
     SecondFactorFailed,
     ShownCodes,
 )
+from domain.auth.ways_in import Way
 from domain.clock import now
 from domain.errors import Conflict, Forbidden, NotFound
 from domain.record import record
@@ -81,10 +82,12 @@ async def confirm(actor: Actor, code: str) -> ShownCodes:
         right = totp.is_code(code) and await mfa.code_used(actor.user, code)
         if right:
             await mfa.right(actor.user)
-            await db.execute("UPDATE mfa_factors SET confirmed_at = $2 WHERE id = $1", row["id"], now())
+            at = now()
+            await db.execute("UPDATE mfa_factors SET confirmed_at = $2 WHERE id = $1", row["id"], at)
             codes = await recovery_codes.renew(actor.user)
             await mfa.passed_in_session(actor, ("otp", "mfa"))
             await record(actor, FactorAdded(team_id=_team(actor), user_id=actor.user, factor="totp"))
+            await undoing.offer(actor, Way("totp", row["id"], "", at))
         else:
             failed = SecondFactorFailed(team_id=_team(actor), user_id=actor.user, factor="totp")
             await record(actor, failed)

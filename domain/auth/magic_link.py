@@ -7,9 +7,9 @@ Rules   asking for one answers the same for every address; a job looks whether t
 from datetime import timedelta
 from typing import Final
 
-from domain import db, jobs
+from domain import db, jobs, links
 from domain.actor import Actor
-from domain.auth import links, one_time, post, proofs, service, verification
+from domain.auth import one_time, post, proofs, service, verification
 from domain.auth.mails_model import Asked, MagicLinkRequested
 from domain.auth.model import SignedIn
 from domain.record import record
@@ -23,7 +23,8 @@ ASK: Final = jobs.Job("auth.magic_link", Asked, secret=True)
 async def ask(actor: Actor, email: str) -> None:
     """Have a link mailed, if there is an account; whether there is one is nowhere to be seen."""
     async with db.transaction():
-        await jobs.enqueue(ASK, Asked(actor=actor, email=email), dedupe_key=one_time.fingerprint(email))
+        key = await one_time.fingerprint(email)
+        await jobs.enqueue(ASK, Asked(actor=actor, email=email), dedupe_key=key)
 
 
 @ASK.handler

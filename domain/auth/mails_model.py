@@ -219,6 +219,18 @@ class MagicLinkRequested(_AboutUser, frozen=True, kw_only=True):
     type = "auth.magic_link_requested"
 
 
+class WayInUndone(_AboutUser, frozen=True, kw_only=True):
+    """The user says that it was not they who added this way in: it is gone, and every session is over."""
+
+    type = "auth.way_in_undone"
+
+    kind: str
+    way_id: str
+
+    def metadata(self) -> dict[str, Any]:
+        return {"kind": self.kind, "id": self.way_id}
+
+
 class SessionDisowned(_AboutUser, frozen=True, kw_only=True):
     """The user says that it was not they who signed in there."""
 

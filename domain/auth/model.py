@@ -1,7 +1,7 @@
 """Nouns of the auth slice."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -9,6 +9,9 @@ from msgspec import UNSET, Meta, UnsetType
 from domain import channels
 from domain.events import Event, Resource
 from domain.users.model import Email, Name, User
+
+# How sessions ended that were somebody else's: where they came from is no place that the owner is known at.
+ENDED_AS_ANOTHERS: Final = ("disowned", "refresh_token_reused", "taken_over", "email_reverted")
 
 Password = Annotated[
     str,

@@ -140,7 +140,7 @@ async def mark(purpose: str, subject: str, *, lasts: timedelta, user_id: str | N
            WHERE mark.expires_at <= $6 RETURNING id""",
         ids.new("ott"),
         purpose,
-        _marks(purpose, subject)[0],
+        (await _marks(purpose, subject))[0],
         user_id,
         at + lasts,
         at,
@@ -152,7 +152,7 @@ async def marked_by(purpose: str, subject: str) -> str | None:
     """The user of the mark that is there; None where there is none."""
     user_id: str | None = await db.fetchval(
         "SELECT user_id FROM one_time_tokens WHERE hash = ANY($1) AND purpose = $2 AND expires_at > $3",
-        _marks(purpose, subject),
+        await _marks(purpose, subject),
         purpose,
         now(),
     )
@@ -163,14 +163,14 @@ async def unmark(purpose: str, subject: str) -> None:
     """There is no such mark any more."""
     await db.execute(
         "DELETE FROM one_time_tokens WHERE hash = ANY($1) AND purpose = $2",
-        _marks(purpose, subject),
+        await _marks(purpose, subject),
         purpose,
     )
 
 
-def fingerprint(subject: str) -> str:
+async def fingerprint(subject: str) -> str:
     """What stands for an address where it must not be read, such as in the key of a job."""
-    return _marks("fingerprint", subject)[0]
+    return (await _marks("fingerprint", subject))[0]
 
 
 def invalid() -> Invalid:
@@ -178,7 +178,10 @@ def invalid() -> Invalid:
     return Invalid("This link was used already, or is too old: ask for a new one.", code="link_invalid")
 
 
-def _marks(purpose: str, subject: str) -> list[str]:
-    """A hash with each of our keys, the current one's first; upper and lower case are the same."""
-    said = f"{purpose}\n{subject.lower()}".encode()
+async def _marks(purpose: str, subject: str) -> list[str]:
+    """A hash with each of our keys, the current one's first; upper and lower case are the same.
+
+    By the rules of Postgres, as for the addresses of accounts: what is one address there is one mark here.
+    """
+    said = f"{purpose}\n{await db.fetchval('SELECT lower($1::text)', subject)}".encode()
     return [hmac.new(key, said, hashlib.sha256).hexdigest() for key in keys.derived(_MARK)]

@@ -12,7 +12,7 @@ from webauthn.helpers import bytes_to_base64url
 
 from domain import db, ids
 from domain.actor import Actor
-from domain.auth import assertions, ceremony, mfa, one_time, sessions, ways_in
+from domain.auth import assertions, ceremony, mfa, one_time, sessions, undoing, ways_in
 from domain.auth import service as auth
 from domain.auth.assertions import CHALLENGE_LASTS, Refusal
 from domain.auth.model import SignedIn
@@ -29,6 +29,7 @@ from domain.auth.passkeys_model import (
 )
 from domain.auth.proofs import Proof
 from domain.auth.tables import Passkeys
+from domain.auth.ways_in import Way
 from domain.clock import now
 from domain.errors import Conflict, FieldError, Invalid, NotFound, Unauthenticated
 from domain.record import record
@@ -99,6 +100,7 @@ async def add(actor: Actor, given: NewPasskey) -> Passkey:
             raise Conflict("This passkey is registered already.", code="passkey_exists")
         passkey = db.as_struct(Passkey, row)
         await record(actor, PasskeyAdded(team_id=_team(actor), user_id=actor.user, passkey=passkey))
+        await undoing.offer(actor, Way("passkey", passkey.id, passkey.name, at))
     return passkey
 
 

@@ -5,17 +5,15 @@ Rules   whoever makes us write to an address without having shown that it is the
         hide it. What strangers can put into a mail (a name, the program they use) cannot lead anywhere.
 """
 
-import re
 from datetime import timedelta
 from typing import Final
 
-from domain import mail
-from domain.auth import links, one_time
+from domain import links, mail
+from domain.auth import one_time
 from domain.users.model import User
 
 ONCE_IN: Final = timedelta(minutes=1)
 NOBODY: Final = "there"
-_LEADS_SOMEWHERE: Final = re.compile(r"[/:@\\]|\w\.\w|www", re.IGNORECASE)
 # The first that is found in what a program calls itself; Chrome calls itself Safari too, and so on.
 _PROGRAMS: Final = ("Edg", "OPR", "Firefox", "Chrome", "Safari", "curl", "python")
 _SYSTEMS: Final = ("Android", "iPhone", "iPad", "Windows", "Mac OS", "Linux")
@@ -40,12 +38,7 @@ async def notice(user: User, kind: str, **context: str) -> None:
 
 def greeted(name: str) -> str:
     """A name as a mail says it: one that looks like an address would be somebody's advertisement."""
-    return harmless(name) or NOBODY
-
-
-def harmless(name: str) -> str | None:
-    """What somebody called themselves or something of theirs, in one line; None where it leads somewhere."""
-    return None if _LEADS_SOMEWHERE.search(name) else " ".join(name.split())
+    return mail.harmless(name) or NOBODY
 
 
 def program(user_agent: str | None) -> str:

@@ -8,12 +8,11 @@ Rules   asking for a link answers the same for every address: a job looks whethe
 from datetime import timedelta
 from typing import Final
 
-from domain import db, jobs
+from domain import db, jobs, links
 from domain.actor import Actor
 from domain.auth import (
     api_keys,
     attempts,
-    links,
     mfa,
     one_time,
     passwords,
@@ -46,7 +45,8 @@ FORGOT: Final = jobs.Job("auth.forgot_password", Asked, secret=True)
 async def forgot(actor: Actor, email: str) -> None:
     """Have a link mailed, if there is an account; whether there is one is nowhere to be seen."""
     async with db.transaction():
-        await jobs.enqueue(FORGOT, Asked(actor=actor, email=email), dedupe_key=one_time.fingerprint(email))
+        key = await one_time.fingerprint(email)
+        await jobs.enqueue(FORGOT, Asked(actor=actor, email=email), dedupe_key=key)
 
 
 @FORGOT.handler
@@ -113,16 +113,17 @@ async def prove(actor: Actor, password: str | None) -> str | None:
         await mfa.require_fresh(actor)
         return None
     await mfa.require_second_factor(actor)
-    if password is not None:
-        counted = await attempts.begin(actor, (await users.me(actor)).email)
-        try:
-            right = await passwords.matches(known, password)
-        except Unavailable:
-            await throttle.untried(counted)
-            raise
-        if right:
-            await throttle.cleared(counted)
-            return known
+    if password is None:
+        raise _wrong()  # nothing was tried: it counts for nothing, so it may not leave rows without end
+    counted = await attempts.begin(actor, (await users.me(actor)).email)
+    try:
+        right = await passwords.matches(known, password)
+    except Unavailable:
+        await throttle.untried(counted)
+        raise
+    if right:
+        await throttle.cleared(counted)
+        return known
     async with db.transaction():
         await record(actor, PasswordRefused(team_id=actor.team(None), user_id=actor.user))
     raise _wrong()

@@ -29,13 +29,14 @@ async def verify(actor: Actor, given: SecondStep) -> SignedIn:
         await mfa.hold(account.user, proof)
         # Once more: somebody may have got in with it while we waited.
         held = await _held(given.mfa_token)
+        assert account.personal_team_id is not None, "an account has a personal team"
+        # Before the code is used: a first step that nobody can read any more is not worth one.
+        first = proofs.resumed(account.user, account.personal_team_id, held.data)
         shown = await mfa.prove(actor, account, proof)
         if shown is not None and await one_time.spend("mfa", given.mfa_token) is None:
             raise _invalid()
     if shown is None:
         raise mfa.wrong(Unauthenticated)
-    assert account.personal_team_id is not None, "an account has a personal team"
-    first = proofs.resumed(account.user, account.personal_team_id, held.data)
     return await auth.signed_in(
         actor, msgspec.structs.replace(first, amr=first.amr + shown.amr, second_factor_at=now())
     )

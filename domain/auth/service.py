@@ -110,7 +110,8 @@ async def signed_in(actor: Actor, proof: Proof, *, code: str | None = None) -> S
     Unless they have shown two factors already, whoever has a second one is asked for it, or has given it
     (`code`). Outside of any transaction. Raises Unauthenticated `wrong_credentials` where the account was
     closed, or somebody was put out of it, since the proof was judged; Forbidden `email_not_verified` where
-    addresses are to be confirmed first; Conflict `identity_taken`; and what mfa.gate does.
+    addresses are to be confirmed first; Conflict `identity_taken`, `too_many_identities`; and what mfa.gate
+    does.
     """
     team_id = proof.personal_team_id
     await verification.require(actor.acting_as(proof.user_id, personal_team_id=team_id))

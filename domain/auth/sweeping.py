@@ -43,13 +43,15 @@ async def sweep_failures() -> None:
 async def _forget(table: str, key: str, ended: str, ago: timedelta) -> None:
     """Delete what `ended` so long ago, some at a time, so that nobody waits for it.
 
-    Asked for each row again when it is locked: it may have begun anew meanwhile.
+    Asked for each row again when it is locked: it may have begun anew meanwhile. What others have locked is
+    left for the next time, so that this waits for nobody, nor in a circle.
     """
     tag = f"DELETE {AT_ONCE}"
     while tag == f"DELETE {AT_ONCE}":
         tag = await db.execute(
             f"""DELETE FROM {table} WHERE {key} IN (
-                    SELECT {key} FROM {table} WHERE {ended} LIMIT $2) AND ({ended})""",  # noqa: S608 - names of ours
+                    SELECT {key} FROM {table} WHERE {ended} ORDER BY {key} LIMIT $2 FOR UPDATE SKIP LOCKED)
+                AND ({ended})""",  # noqa: S608 - names of ours
             now() - ago,
             AT_ONCE,
         )

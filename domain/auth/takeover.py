@@ -1,7 +1,8 @@
 """Taking an account back, or over: what somebody else may have set up in it goes.
 
-Rules   links in flight are void, sessions end, and ways in that were added since then are gone: a thief who
-        is put out does not come back by a passkey, a key or an identity that they added.
+Rules   links in flight are void, sessions end, and ways in that were added since then are gone (of an account
+        that is taken over, all of them): a thief who is put out does not come back by a passkey, a key or an
+        identity that they added.
 """
 
 from datetime import datetime
@@ -26,19 +27,19 @@ async def clear(actor: Actor, user: User) -> None:
     await users.set_password(user.id, None)
     await sessions.end_all(actor, "taken_over", of=user.id)
     await one_time.void(user.id, *LINKS_IN)
-    await forget_ways_in(actor, user.id, since=user.created_at)
+    await forget_ways_in(actor, user.id)
     await teams.alone_in_personal(actor, user.personal_team_id)
 
 
-async def forget_ways_in(actor: Actor, user_id: str, *, since: datetime) -> None:
-    """Without the ways in that were added since then.
+async def forget_ways_in(actor: Actor, user_id: str, *, since: datetime | None = None) -> None:
+    """Without the ways in that were added since then, or without any.
 
     Keys and recovery codes go whenever they were made: they may have been replaced since.
     """
     await api_keys.end_all(actor, user_id)
     for table in _WAYS_IN:
         await db.execute(
-            f"DELETE FROM {table} WHERE user_id = $1 AND created_at >= $2",  # noqa: S608 - names of ours
+            f"DELETE FROM {table} WHERE user_id = $1 AND ($2::timestamptz IS NULL OR created_at >= $2)",  # noqa: S608
             user_id,
             since,
         )

@@ -2,7 +2,7 @@
 
     account     10 free, then 1, 2, 4 … 60 s; one is forgotten every 10 minutes
     known       the same, for an account from an address where it has signed in before: apart from `account`,
-                so that whoever guesses elsewhere cannot keep its owner out
+                so that whoever guesses elsewhere cannot keep its owner out; not where somebody else had
     address     100 free, then 1, 2, 4 … 900 s; one is forgotten every 30 s. IPv4, or a /64 of IPv6
     everywhere  600 in a minute, from all addresses that an account is not known at; then the minute is over
     factors     5 free, then 30, 60 … 3600 s; one is forgotten every hour. For an account, over all factors
@@ -25,6 +25,7 @@ import asyncpg
 import msgspec
 
 from domain import db, keys
+from domain.auth.model import ENDED_AS_ANOTHERS
 from domain.clock import now
 from domain.errors import RateLimited
 
@@ -89,10 +90,11 @@ async def of_sign_in(email: str, ip: str | None) -> Sequence[Key]:
         """SELECT lower($1::text) AS email, ARRAY(
                SELECT DISTINCT s.ip FROM user_sessions s JOIN users u ON u.id = s.user_id
                WHERE u.email = $1::text::citext AND s.created_at > $2 AND s.ip IS NOT NULL
-                 AND s.revoked_reason IS DISTINCT FROM 'refresh_token_reused' LIMIT $3) AS addresses""",
+                 AND coalesce(s.revoked_reason, '') <> ALL ($4) LIMIT $3) AS addresses""",
         email,
         now() - KNOWN_FOR,
         ADDRESSES_MAX,
+        ENDED_AS_ANOTHERS,
     )
     assert row is not None, "it has no FROM"
     here = network(ip)

@@ -11,9 +11,9 @@ from typing import Final
 
 import msgspec
 
-from domain import db, ids, jobs
+from domain import db, ids, jobs, links
 from domain.actor import Actor
-from domain.auth import links, one_time, passwords, post, takeover
+from domain.auth import one_time, passwords, post, takeover
 from domain.auth.mails_model import AccountMade, EmailVerified, LoginUnverified, RegistrationRefused
 from domain.auth.model import Registration
 from domain.auth.one_time import Token

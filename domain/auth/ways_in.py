@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from domain import db
-from domain.auth import post
+from domain import db, mail
 from domain.errors import Conflict
 
 
@@ -25,16 +24,20 @@ class Way(msgspec.Struct, frozen=True):
     name: str
     created_at: datetime
 
-    def said(self) -> str:
+    def called(self) -> str:
         """What it is, in words for a mail: what somebody could have called it leads nowhere."""
-        name = post.harmless(self.name)
+        name = mail.harmless(self.name)
         words = {
             "passkey": f"the passkey “{name}”" if name else "a passkey",
             "identity": f"an account at {self.name}",
             "totp": "an authenticator app, and its recovery codes",
             "api_key": f"the API key “{name}”" if name else "an API key",
         }
-        return f"{words[self.kind]} (since {self.created_at:%Y-%m-%d})"
+        return words[self.kind]
+
+    def said(self) -> str:
+        """The same, and since when."""
+        return f"{self.called()} (since {self.created_at:%Y-%m-%d})"
 
 
 async def beside_password(user_id: str) -> list[Way]:

@@ -6,7 +6,7 @@ from domain.errors import Conflict, Invalid, NotFound
 from domain.pages import Page
 from domain.record import record
 from domain.teams import membership, policy
-from domain.teams.model import Member, MemberAdded, MemberRenamed, NewMember, RoleChange, RoleChanged
+from domain.teams.model import Member, MemberAdded, MemberRenamed, NewMember, RoleChange
 from domain.teams.tables import TeamMembers
 from domain.users import service as users
 from domain.users.model import PublicUser, User, UserPatch
@@ -33,40 +33,45 @@ async def page(
 
 
 async def add(actor: Actor, team_id: str, new: NewMember) -> Member:
-    """Put a user into the team.
+    """Put a user into the team, by their id; whoever is known by address is invited (invites.py).
 
-    Raises Conflict `already_a_member`, `too_many_members`, `too_many_teams`; NotFound for an unknown user.
+    Raises Conflict `already_a_member`, `too_many_members`, `too_many_teams`; NotFound for an unknown user;
+    Invalid `unknown_role`.
     """
-    if (new.user_id is None) == (new.email is None):
+    if new.user_id is None or new.email is not None:
         raise Invalid("Name the user by `userId` or by `email`, one of the two.", code="user_id_or_email")
     async with db.transaction():
         await membership.lock(team_id)
         own = await policy.require(actor, team_id, "members:manage")
-        policy.require_rank(actor, own, new.role)
-        user = await users.find(user_id=new.user_id, email=new.email)
-        if await TeamMembers.count().where(TeamMembers.team_id == team_id) >= MEMBERS_MAX:
-            raise Conflict(f"A team has at most {MEMBERS_MAX} members.", code="too_many_members")
+        await policy.require_roles(actor, team_id, own, new.role)
+        user = await users.find(new.user_id)
+        await require_room(team_id)
         member = await membership.join(team_id, user, new.role)
         await record(actor, MemberAdded(team_id=team_id, member=member))
     return member
 
 
+async def require_room(team_id: str) -> None:
+    """Raises Conflict `too_many_members`; whoever is about to join somebody has the team locked."""
+    if await TeamMembers.count().where(TeamMembers.team_id == team_id) >= MEMBERS_MAX:
+        raise Conflict(f"A team has at most {MEMBERS_MAX} members.", code="too_many_members")
+
+
 async def change_role(actor: Actor, team_id: str, user_id: str, change: RoleChange) -> Member:
-    """Raises Conflict `last_owner` where the team would be left without one, `personal_team`."""
+    """Raises Conflict `last_owner` where the team would be left without one, `personal_team`; Invalid
+    `unknown_role`.
+    """
     async with db.transaction():
         await membership.lock(team_id)
         own = await policy.require(actor, team_id, "members:manage")
         before = await membership.one(team_id, user_id)
-        policy.require_rank(actor, own, before.role, change.role)
+        await policy.require_roles(actor, team_id, own, before.role, change.role)
         if before.role == change.role:
             return before
         if before.role == "owner":
             await membership.step_down(actor, team_id, user_id)
-        await TeamMembers.update({TeamMembers.role: change.role}).where(
-            TeamMembers.team_id == team_id, TeamMembers.user_id == user_id
-        )
-        after = await membership.one(team_id, user_id)
-        await record(actor, RoleChanged(team_id=team_id, member=after, before=before.role))
+        after = await membership.set_role(actor, before, change.role)
+        await membership.settle()
     return after
 
 
@@ -78,10 +83,11 @@ async def remove(actor: Actor, team_id: str, user_id: str) -> None:
         leaving = user_id == actor.user and actor.limits is None
         own = await policy.require(actor, team_id, "team:read" if leaving else "members:manage")
         member = await membership.one(team_id, user_id)
-        policy.require_rank(actor, own, member.role)
+        await policy.require_roles(actor, team_id, own, member.role)
         if member.role == "owner":
             await membership.step_down(actor, team_id, user_id)
         await membership.leave(actor, member)
+        await membership.settle()
 
 
 async def change_account(actor: Actor, patch: UserPatch, *, if_version: int | None = None) -> User:
@@ -90,7 +96,8 @@ async def change_account(actor: Actor, patch: UserPatch, *, if_version: int | No
         before, after = await users.change(actor, patch, if_version=if_version)
         if after.name != before.name:
             for row in await db.fetch(
-                f"{membership.SELECT} WHERE m.user_id = $1 ORDER BY m.team_id", after.id
+                f"{membership.SELECT} WHERE m.user_id = $1 AND m.team_deleted_at IS NULL ORDER BY m.team_id",
+                after.id,
             ):
                 member = db.as_struct(Member, row)
                 await record(actor, MemberRenamed(team_id=member.team_id, member=member, before=before.name))

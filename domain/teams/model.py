@@ -1,15 +1,15 @@
 """Nouns of the teams slice."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from domain import channels
 from domain.events import Change, Event, Resource, difference
 from domain.ids import Id
-from domain.teams.policy import Role
+from domain.teams.policy import RoleName
 from domain.users.model import Email
 
 TeamName = Annotated[
@@ -24,6 +24,11 @@ Slug = Annotated[
         description="unique; made from the name if left out",
     ),
 ]
+# Like the attributes of an item: they travel in every live entry and audit row of their team.
+METADATA_BYTES_MAX = 16 * 1024
+Metadata = Annotated[
+    dict[str, Any], Meta(max_length=50, description="anything else: at most 50 members, 16 KiB as JSON")
+]
 
 
 class Team(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -34,6 +39,10 @@ class Team(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     slug: Annotated[str, Meta(description="the name for addresses; unique")]
     owner_id: str
     personal: Annotated[bool, Meta(description="made at registration, for one person")]
+    metadata: Annotated[dict[str, Any], Meta(description="anything else")]
+    deleted_at: Annotated[
+        datetime | None, Meta(description="null for a team that is there; restorable for 30 days from then")
+    ] = None
     version: int
     created_at: datetime
     updated_at: datetime
@@ -45,7 +54,7 @@ class Member(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     team_id: str
     user_id: str
     name: str
-    role: Role
+    role: RoleName
     joined_at: Annotated[datetime, Meta(description="since when they are in the team")]
 
 
@@ -56,18 +65,26 @@ class NewTeam(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_
     slug: Slug | None = None
 
 
+class TeamBody(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
+    """What may be edited of a team, for PUT. Slug and metadata stay where they are left out."""
+
+    name: TeamName
+    slug: Slug | UnsetType = UNSET
+    metadata: Metadata | UnsetType = UNSET
+
+
 class NewMember(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
-    """Whom to add, by id or by e-mail address (one of the two), and as what."""
+    """Whom to add by id, or to invite by e-mail address (one of the two), and as what."""
 
     user_id: Id | None = None
     email: Email | None = None
-    role: Role = "member"
+    role: RoleName = "member"
 
 
 class RoleChange(msgspec.Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
     """What a member is to be from now on."""
 
-    role: Role
+    role: RoleName
 
 
 class TeamNews(msgspec.Struct, frozen=True, rename="camel"):
@@ -123,15 +140,41 @@ class TeamChanged(Event, frozen=True, kw_only=True):
         return difference(self.before, self.after, but=("version", "updatedAt"))
 
 
-class TeamDeleted(Event, frozen=True, kw_only=True):
-    """A team is gone: the last one in it left, and nobody is there to hear of it."""
-
-    type = "teams.deleted"
+class _TeamEnds(Event, frozen=True, kw_only=True):
+    """News for the team, and for each of its members in person: their rights change with it."""
 
     team: Team
+    members: tuple[str, ...]
 
     def resource(self) -> Resource:
         return Resource("team", self.team.id)
+
+    def channels(self) -> tuple[str, ...]:
+        return channels.team(self.team.id), *map(channels.user, self.members)
+
+    def news(self) -> TeamNews:
+        return TeamNews(self.team)
+
+
+class TeamDeleted(_TeamEnds, frozen=True, kw_only=True):
+    """A team is gone; for 30 days whoever owned it may restore it."""
+
+    type = "teams.deleted"
+
+
+class TeamRestored(_TeamEnds, frozen=True, kw_only=True):
+    """A deleted team is there again, with all that it had."""
+
+    type = "teams.restored"
+
+
+class TeamPurged(Event, frozen=True, kw_only=True):
+    """A team that was deleted long ago can not be restored any more."""
+
+    type = "teams.purged"
+
+    def resource(self) -> Resource:
+        return Resource("team", self.team_id)
 
 
 class _MemberEvent(Event, frozen=True, kw_only=True):
@@ -186,7 +229,7 @@ class RoleChanged(_MemberEvent, frozen=True, kw_only=True):
 
     type = "teams.role_changed"
 
-    before: Role
+    before: str
 
     def changes(self) -> dict[str, Change]:
         return {"role": Change(self.before, self.member.role)}

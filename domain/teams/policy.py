@@ -1,27 +1,37 @@
-"""Rights: role x permission, in one table, read from the database as it is now and never from a token.
+"""Rights: one table of permissions, and the role of the caller as the database has it, never from a token.
 
-A stranger is told NotFound, in the words used for a thing that does not exist; a member without the right is
+A role is a set of permissions: one of four that every team has, or one that the team made (roles.py). A
+stranger is told NotFound, in the words used for a thing that does not exist; a member without the right is
 told Forbidden. REST verbs and the websocket gate ask the same functions.
 
 Source: API.md, "Roles".
 """
 
 from collections.abc import Collection
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
+import asyncpg
+import msgspec
 from msgspec import Meta
 
 from domain import db
 from domain.actor import Actor, Limits
-from domain.errors import Forbidden, NotFound
+from domain.errors import Forbidden, Invalid, NotFound
+from domain.teams import refusals
+from domain.teams.denials import denials
+from domain.teams.memory import Memory
 
-Role = Annotated[
-    Literal["owner", "admin", "member", "viewer"],
-    Meta(description="what a member may do: owner > admin > member > viewer"),
+BuiltIn = Literal["viewer", "member", "admin", "owner"]
+RoleName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z][a-z0-9-]{1,39}(?!\n)$",
+        description="what a member may do: owner > admin > member > viewer, or a role of the team's own",
+    ),
 ]
 
-# The lowest role that has each permission.
-LEAST: Final[dict[str, Role]] = {
+# Every permission, and the lowest of the built-in roles that has it.
+LEAST: Final[dict[str, BuiltIn]] = {
     "inventory:read": "viewer",
     "dashboard:read": "viewer",
     "search:read": "viewer",
@@ -43,27 +53,70 @@ LEAST: Final[dict[str, Role]] = {
     "team:transfer": "owner",
     "roles:manage": "owner",
 }
-RANK: Final[dict[Role, int]] = {"viewer": 0, "member": 1, "admin": 2, "owner": 3}
-GRANTS: Final[dict[Role, frozenset[str]]] = {
-    role: frozenset(permission for permission, least in LEAST.items() if rank >= RANK[least])
-    for role, rank in RANK.items()
+MEMBERSHIP: Final = "team:read"  # what every role has: to be in the team
+_ASCENDING: Final[tuple[BuiltIn, ...]] = get_args(BuiltIn)
+
+
+class Role(msgspec.Struct, frozen=True):
+    """What somebody is in a team: the name of it, and everything that it lets them do."""
+
+    name: str
+    permissions: frozenset[str]
+
+
+BUILT_IN: Final[dict[str, Role]] = {
+    name: Role(name, frozenset(each for each, least in LEAST.items() if _ASCENDING.index(least) <= rank))
+    for rank, name in enumerate(_ASCENDING)
 }
 
+memory: Final = Memory[Role]()
+_HELD: Final = """
+    SELECT m.user_id, m.team_id, m.role, r.permissions
+    FROM team_members m JOIN teams t ON t.id = m.team_id
+    LEFT JOIN team_roles r ON r.team_id = m.team_id AND r.name = m.role
+    WHERE m.user_id = ANY($1) AND t.deleted_at IS NULL"""
 
-async def role_of(user_id: str | None, team_id: str) -> Role | None:
+
+async def role_of(user_id: str, team_id: str) -> Role | None:
     """The role in a team that is not deleted; None for a stranger.
 
-    Inside a transaction the membership is held until its end: a removal or a demotion comes before the change
-    that it forbids, or after it, never in between.
+    Who only reads may be told what `memory` has. Inside a transaction the membership, and a role of the
+    team's own, are read and held until its end: a removal, a demotion, a role that may less or the deletion
+    of the team comes before the change that it forbids, or after it, never in between. (The team is not held,
+    but a membership has `team_deleted_at`, which is looked at again after the wait.)
     """
-    hold = "FOR SHARE OF m" if db.is_writing() else ""
-    role: Role | None = await db.fetchval(
-        f"""SELECT m.role FROM team_members m JOIN teams t ON t.id = m.team_id
-            WHERE m.team_id = $1 AND m.user_id = $2 AND t.deleted_at IS NULL {hold}""",  # noqa: S608 - no input in it
+    if db.is_writing():
+        return await _role_held(user_id, team_id)
+    role = memory.get(user_id, team_id)
+    if role is None:
+        asked = memory.asking()
+        row = await db.fetchrow(f"{_HELD} AND m.team_id = $2", [user_id], team_id)
+        if row is not None:
+            role = _role(row)
+            memory.keep(user_id, team_id, role, asked)
+    return role
+
+
+async def _role_held(user_id: str, team_id: str) -> Role | None:
+    name = await db.fetchval(
+        """SELECT m.role FROM team_members m JOIN teams t ON t.id = m.team_id
+           WHERE m.team_id = $1 AND m.user_id = $2 AND t.deleted_at IS NULL AND m.team_deleted_at IS NULL
+           FOR SHARE OF m""",
         team_id,
         user_id,
     )
-    return role
+    # Another statement: one that had waited for the membership would still see its role as it was before.
+    return await role_named(team_id, name) if name is not None else None
+
+
+async def role_named(team_id: str, name: str) -> Role | None:
+    """A role that members of this team may have, held until the end of the transaction under way."""
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    permissions = await db.fetchval(
+        "SELECT permissions FROM team_roles WHERE team_id = $1 AND name = $2 FOR SHARE", team_id, name
+    )
+    return Role(name, frozenset(permissions)) if permissions is not None else None
 
 
 async def require(actor: Actor, team_id: str, permission: str, *, of: str = "team") -> Role:
@@ -73,34 +126,45 @@ async def require(actor: Actor, team_id: str, permission: str, *, of: str = "tea
     """
     role = await role_of(actor.user, team_id)
     if role is None or (actor.limits is not None and not actor.limits.reach(team_id)):
-        raise NotFound.of(of)
+        raise await refusals.explained(actor, NotFound.of(of), team_id, permission, role)
+    if not left(actor.limits, permission):
+        denials.note(actor, team_id, permission, role.name)
     require_scope(actor, permission)
-    if not grants(role, permission):
-        raise Forbidden(f"Your role here is {role}, which may not do this.", permission=permission, role=role)
+    await require_grant(actor, team_id, role, permission)
     return role
+
+
+async def require_grant(actor: Actor, team_id: str, role: Role, permission: str) -> None:
+    """Raises Forbidden for a member whose role does not have it."""
+    if not grants(role, permission):
+        denials.note(actor, team_id, permission, role.name)
+        refused = Forbidden(
+            f"Your role here is {role.name}, which may not do this.", permission=permission, role=role.name
+        )
+        raise await refusals.explained(actor, refused, team_id, permission, role)
 
 
 async def roles_of(user_ids: Collection[str]) -> dict[str, dict[str, Role]]:
     """For each of these users, the role in every team they are in: `{user: {team: role}}`, in one query."""
-    rows = await db.fetch(
-        """SELECT m.user_id, m.team_id, m.role FROM team_members m JOIN teams t ON t.id = m.team_id
-           WHERE m.user_id = ANY($1) AND t.deleted_at IS NULL ORDER BY m.team_id""",
-        list(user_ids),
-    )
+    rows = await db.fetch(f"{_HELD} ORDER BY m.team_id", list(user_ids))
     roles: dict[str, dict[str, Role]] = {user_id: {} for user_id in user_ids}
     for row in rows:
-        roles[row["user_id"]][row["team_id"]] = row["role"]
+        roles[row["user_id"]][row["team_id"]] = _role(row)
     return roles
+
+
+def _role(row: asyncpg.Record) -> Role:
+    return BUILT_IN.get(row["role"]) or Role(row["role"], frozenset(row["permissions"]))
 
 
 def grants(role: Role | None, permission: str | None) -> bool:
     """Whether a role has a permission; None for a stranger's role, and for no more than being a member."""
-    return role is not None and (permission is None or permission in GRANTS[role])
+    return role is not None and (permission is None or permission in role.permissions)
 
 
 def left(limits: Limits | None, permission: str | None) -> bool:
     """Whether an API key leaves a permission to its user; being a member is what `team:read` is."""
-    return limits is None or limits.leave(permission or "team:read")
+    return limits is None or limits.leave(permission or MEMBERSHIP)
 
 
 def require_scope(actor: Actor, permission: str) -> None:
@@ -109,9 +173,24 @@ def require_scope(actor: Actor, permission: str) -> None:
         raise Forbidden(f"This API key lacks {permission}.", code="missing_scope", permission=permission)
 
 
-def require_rank(actor: Actor, own: Role, *others: Role) -> None:
-    """Nobody grants, changes or takes away a role above their own; a key none that may more than it does."""
-    if any(RANK[other] > RANK[own] for other in others) or any(
-        not left(actor.limits, permission) for other in others for permission in GRANTS[other]
-    ):
-        raise Forbidden("Nobody grants or takes away more than they have.", code="role_above_own")
+def held(actor: Actor, own: Role) -> frozenset[str]:
+    """What the caller may do: what their role grants and an API key leaves of it."""
+    return own.permissions if actor.limits is None else own.permissions & actor.limits.scopes
+
+
+async def require_held(actor: Actor, team_id: str, own: Role, *permissions: Collection[str]) -> None:
+    """Nobody grants, changes or takes away what they lack. Raises Forbidden `role_above_own`."""
+    beyond = frozenset[str]().union(*permissions) - held(actor, own)
+    if beyond:
+        denials.note(actor, team_id, min(beyond), own.name)
+        refused = Forbidden("Nobody grants or takes away more than they have.", code="role_above_own")
+        raise await refusals.explained(actor, refused, team_id, min(beyond), own)
+
+
+async def require_roles(actor: Actor, team_id: str, own: Role, *names: str) -> None:
+    """The caller may give and take away these roles. Raises Invalid `unknown_role`; Forbidden as above."""
+    for name in names:
+        role = await role_named(team_id, name)
+        if role is None:
+            raise Invalid("The team has no such role.", code="unknown_role", role=name)
+        await require_held(actor, team_id, own, role.permissions)

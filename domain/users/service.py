@@ -235,11 +235,9 @@ async def public(user_id: str) -> PublicUser:
     return db.as_struct(PublicUser, row)
 
 
-async def find(*, user_id: str | None, email: str | None) -> PublicUser:
-    """The account with this id or address. Raises NotFound."""
-    row = await db.fetchrow(
-        "SELECT id, name FROM users WHERE (id = $1 OR email = $2) AND disabled_at IS NULL", user_id, email
-    )
+async def find(user_id: str) -> PublicUser:
+    """The open account with this id. Raises NotFound."""
+    row = await db.fetchrow("SELECT id, name FROM users WHERE id = $1 AND disabled_at IS NULL", user_id)
     if row is None:
         raise NotFound.of("user")
     return db.as_struct(PublicUser, row)

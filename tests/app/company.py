@@ -1,6 +1,5 @@
 """One team with somebody in every role, somebody outside, and what an answer looks like to compare."""
 
-import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +8,6 @@ import httpx
 from tests.factories import Api, Person
 
 ROLES = ("viewer", "member", "admin", "owner")
-CALLERS = ("nobody", "stranger", *ROLES)
-# Well-formed ids of things that never were.
-ABSENT = {kind: f"{kind}_0{secrets.token_hex(12)}0" for kind in ("item", "team", "user")}
 
 
 @dataclass

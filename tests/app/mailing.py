@@ -20,6 +20,7 @@ SUBJECTS = {
     "change-new": "Confirm your new address",
     "changed": "Your account has another address now",
     "device": "A new sign-in to your account",
+    "added": "A new way into your account",
     "password": "Your password was changed",
     "reused": "You were signed out on one device",
     "disabled": "Your account was disabled",

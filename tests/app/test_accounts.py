@@ -128,7 +128,7 @@ async def test_the_trail_of_a_closed_account_keeps_what_it_said(api: Api) -> Non
     assert (await ann.delete("/users/me")).status_code == 204
     changes = await db.fetch("SELECT changes FROM audit_logs WHERE user_id = $1", ann.id)
     assert {"name": {"before": "Before", "after": "After"}} in [row["changes"] for row in changes]
-    with pytest.raises(asyncpg.RaiseError, match="append only"):
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await db.execute("UPDATE audit_logs SET changes = '{}' WHERE user_id = $1", ann.id)
 
 

@@ -16,10 +16,11 @@ FIELDS = {
 
 
 async def rows(reader: Person, team: str, query: str = "") -> list[dict[str, Any]]:
+    """What the trail has, but for what reading it here has left there."""
     answer = await reader.get(f"/audit-logs?limit=100&teamId={team}&{query}")
     assert answer.status_code == 200, answer.text
     data: list[dict[str, Any]] = answer.json()["data"]
-    return data
+    return [row for row in data if row["action"] != "audit_logs.read"]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,9 @@ async def test_a_row_tells_who_did_what_to_which_thing_from_where(
 
 async def test_a_trail_is_dense_and_newest_first(team: Company, busy: dict[str, Any]) -> None:
     trail = await rows(team["owner"], team.team)
-    assert [row["seq"] for row in trail] == list(range(len(trail), 0, -1))
+    everything = await team["owner"].get(f"/audit-logs?limit=100&teamId={team.team}")
+    seqs = [row["seq"] for row in everything.json()["data"]]
+    assert seqs == list(range(len(seqs), 0, -1))
     times = [row["timestamp"] for row in trail]
     assert times == sorted(times, reverse=True)
     assert {"teams.created", "teams.member_added", "inventory.created"} <= {row["action"] for row in trail}
@@ -158,10 +161,11 @@ async def test_signing_in_and_failing_to_is_in_the_trail_of_ones_own_team(api: A
     await ann.post("/auth/refresh", {"refreshToken": renewed.json()["data"]["refreshToken"]})
     await ann.post("/auth/refresh", {"refreshToken": ann.refresh_token})
     again = await api.call("POST", "/auth/login", json={**login, "password": PASSWORD})
-    trail = await api.call("GET", "/audit-logs", token=again.json()["data"]["accessToken"])
-    assert [row["action"] for row in trail.json()["data"]] == [
+    ann.token = again.json()["data"]["accessToken"]
+    trail = await rows(ann, ann.personal_team_id)
+    assert [row["action"] for row in trail] == [
         "auth.logged_in", "auth.session_revoked", "auth.logged_in", "auth.login_failed", "auth.registered",
         "teams.created",
     ]  # fmt: skip
-    assert trail.json()["data"][1]["metadata"] == {"reason": "refresh_token_reused"}
+    assert trail[1]["metadata"] == {"reason": "refresh_token_reused"}
     assert "denied" not in {row["outcome"] for row in await rows(bob, bob.personal_team_id)}

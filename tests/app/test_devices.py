@@ -2,14 +2,20 @@
 
 from typing import Any
 
+import httpx
 import pytest
 
+from channels.gate import Gate
 from domain import db
+from domain.actor import Actor
+from domain.auth import credentials, devices
 from domain.auth import post as posted
 from domain.auth.devices import _network
+from domain.auth.tokens import Claims
 from tests.app.company import problem
-from tests.app.mailing import kinds, mail_of, post, settled, token_of, trail
+from tests.app.mailing import a_minute_later, kinds, mail_of, post, settled, token_of, trail
 from tests.app.signing_in import login, refresh, signed_in
+from tests.conftest import Served
 from tests.factories import PASSWORD, Api, Person
 from tests.listener import Listeners
 from tests.mailbox import Mailbox, text
@@ -54,6 +60,28 @@ async def test_the_first_session_and_a_known_device_are_no_news(api: Api, mailbo
     assert kinds(mailbox, ann.email).count("device") == 1
 
 
+async def test_whoever_was_disowned_is_told_of_again_when_they_come_back(api: Api, mailbox: Mailbox) -> None:
+    ann = await api.person()
+    await login_with(api, ann, PHONE)
+    token = await token_of(mailbox, ann.email, "device")
+    assert (await post(api, "/auth/sessions/disown", token=token)).status_code == 204
+    await a_minute_later()
+    await login_with(api, ann, PHONE)
+    await mail_of(mailbox, ann.email, "device", 2)
+
+
+@pytest.mark.parametrize("reason", devices._NOT_REMEMBERED)
+async def test_what_ended_because_of_somebody_else_makes_no_device_known(
+    api: Api, mailbox: Mailbox, reason: str
+) -> None:
+    ann = await api.person()
+    await db.execute(
+        "UPDATE user_sessions SET revoked_at = now(), revoked_reason = $2 WHERE user_id = $1", ann.id, reason
+    )
+    await login(api, ann.email)
+    await mail_of(mailbox, ann.email, "device")
+
+
 async def test_a_device_that_was_not_seen_for_90_days_is_new(api: Api, mailbox: Mailbox) -> None:
     ann = await api.person()
     await db.execute(
@@ -88,6 +116,38 @@ async def test_nor_is_an_old_account_without_sessions_a_first_one(api: Api, mail
 )
 def test_networks_are_compared_not_addresses(one: str | None, other: str, same: bool) -> None:
     assert (_network(one) == _network(other)) is same
+
+
+async def test_ipv4_in_ipv6_is_the_same_place_to_sessions_devices_and_counters(
+    api: Api, served: Served, mailbox: Mailbox
+) -> None:
+    """As a server says it that listens on both at one socket."""
+    ann = await api.person()
+    transport = httpx.ASGITransport(served.app, client=("::ffff:127.0.0.1", 1))  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url=served.url) as http:
+        await login(Api(http), ann.email)
+    seen = await db.fetch("SELECT DISTINCT ip FROM user_sessions WHERE user_id = $1", ann.id)
+    assert [row["ip"] for row in seen] == ["127.0.0.1"]
+    said = await db.fetch(
+        "SELECT DISTINCT ip FROM audit_logs WHERE team_id = $1 AND action = 'auth.logged_in'",
+        ann.personal_team_id,
+    )
+    assert [row["ip"] for row in said] == ["127.0.0.1"]
+    await settled()
+    assert "device" not in kinds(mailbox, ann.email)
+
+
+async def test_so_it_is_to_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    async def introduced(token: str, nobody: Actor) -> Claims:
+        seen.append(nobody.ip)
+        return Claims("", token, 0)
+
+    monkeypatch.setattr(credentials, "introduced", introduced)
+    for host in ("::ffff:203.0.113.7", "203.0.113.7", "2001:db8::1", "a socket"):
+        await Gate().claims("token", {"client": (host, 1)})
+    assert seen == ["203.0.113.7", "203.0.113.7", "2001:db8::1", "a socket"]
 
 
 @pytest.mark.parametrize(

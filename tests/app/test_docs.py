@@ -19,6 +19,8 @@ OPEN = {
     "system.live", "system.ready", "system.version",
     "auth.verifyEmail", "auth.forgotPassword", "auth.resetPassword", "auth.askMagicLink",
     "auth.consumeMagicLink", "auth.confirmEmail", "auth.revertEmail", "auth.disownSession",
+    "teams.declineInvite", "teams.askForAnotherInvite",
+    "auth.undoWayIn",
 }  # fmt: skip
 # Fields whose names say it all.
 OBVIOUS = {

@@ -160,6 +160,15 @@ async def test_the_old_address_takes_everything_back_from_a_thief(
         f"pk_{ann.id}",
         ann.id,
     )
+    friend, accomplice = await api.person("Friend"), await api.person("Accomplice")
+    home = f"/teams/{ann.personal_team_id}"
+    for person in (friend, accomplice):
+        asked = {"userId": person.id, "role": "admin"}
+        joined = await api.call("POST", f"{home}/members", token=thief["accessToken"], json=asked)
+        assert joined.status_code == 201
+    await db.execute(
+        "UPDATE team_members SET joined_at = joined_at - interval '2 days' WHERE user_id = $1", friend.id
+    )
     await post(api, "/auth/password/forgot", email=mallory)
     reset = await token_of(mailbox, mallory, "reset")
     blocked = await post(api, "/auth/register", email=ann.email, password=PASSWORD, name="Blocker")
@@ -177,6 +186,9 @@ async def test_the_old_address_takes_everything_back_from_a_thief(
     problem(await post(api, "/auth/password/reset", token=reset, password=ANOTHER), 422, "link_invalid")
     problem(await post(api, "/auth/email/revert", token=back), 422, "link_invalid")
     assert not await db.fetchval("SELECT count(*) FROM passkeys WHERE user_id = $1", ann.id)
+    assert (await accomplice.get(home)).status_code == 404
+    assert (await friend.get(home)).status_code == 200, "who was there before stays"
+    assert (await trail(ann.id)).count("teams.member_removed") == 1
     own = await token_of(mailbox, ann.email, "reset")
     assert (await post(api, "/auth/password/reset", token=own, password="a third one")).status_code == 204
     assert (await login(api, ann.email, "a third one")).status_code == 200

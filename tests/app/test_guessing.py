@@ -9,6 +9,7 @@ import pytest
 from app.config import Config
 from domain import db
 from domain.auth import passwords, sweeping, throttle
+from domain.auth.model import ENDED_AS_ANOTHERS
 from domain.auth.throttle import ACCOUNT
 from domain.users.model import UNKNOWN_USER
 from tests import processes
@@ -77,6 +78,17 @@ async def test_whoever_guesses_elsewhere_does_not_keep_the_owner_out(api: Api, u
         assert answer.status_code == 429
         assert (await login(api, ann.email)).status_code == 200, "where she registered she is known"
         assert (await login(somewhere, ann.email)).status_code == 429, "another address is not"
+
+
+@pytest.mark.parametrize("reason", ENDED_AS_ANOTHERS)
+async def test_where_somebody_else_was_signed_in_nobody_is_known(api: Api, reason: str) -> None:
+    ann = await api.person()
+    await db.execute(
+        "UPDATE user_sessions SET revoked_at = now(), revoked_reason = $2 WHERE user_id = $1", ann.id, reason
+    )
+    assert "known:" not in " ".join(key.name for key in await throttle.of_sign_in(ann.email, "127.0.0.1"))
+    await login(api, ann.email)
+    assert "known:" in " ".join(key.name for key in await throttle.of_sign_in(ann.email, "127.0.0.1"))
 
 
 async def test_at_an_address_that_is_known_guesses_are_counted_as_well(api: Api) -> None:

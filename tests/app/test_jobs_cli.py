@@ -4,6 +4,7 @@ import asyncio
 import re
 import secrets
 
+import asyncpg
 import msgspec
 import pytest
 
@@ -102,7 +103,8 @@ async def test_an_empty_queue_is_said_to_be_empty(config: Config) -> None:
     """Of a database in which nothing was ever enqueued."""
     name = f"empty_{secrets.token_hex(6)}"
     assert config.database_url is not None
-    await db.execute(f"CREATE DATABASE {name}")
+    owner = await asyncpg.connect(config.database_url)
+    await owner.execute(f"CREATE DATABASE {name}")
     try:
         other = msgspec.structs.replace(
             config, database_url=config.database_url.replace("@/maycole?", f"@/{name}?")
@@ -114,4 +116,5 @@ async def test_an_empty_queue_is_said_to_be_empty(config: Config) -> None:
         assert await command(other) == (0, "no job is waiting\n")
         assert await command(other, "retry", "--all") == (0, "no job is parked\n")
     finally:
-        await db.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await owner.close()

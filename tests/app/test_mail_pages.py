@@ -9,8 +9,10 @@ from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
 from app.pages.mail_pages import PAGES
 from domain import db
+from tests.app import inviting
 from tests.app.company import problem
-from tests.app.mailing import expired, mail_of, post, token_of
+from tests.app.inviting import invitations, invited, too_late
+from tests.app.mailing import expired, mail_of, post, settled, token_of
 from tests.app.signing_in import login
 from tests.factories import Api
 from tests.mailbox import Mailbox, link, text
@@ -170,3 +172,50 @@ async def test_in_a_browser_a_magic_link_signs_in_without_a_token_that_scripts_s
     assert "You are signed in" in await watched.press("done")
     cookies = {cookie["name"]: cookie["httpOnly"] for cookie in await watched.page.context.cookies()}
     assert cookies == {"maycole_refresh": True, "maycole_csrf": False}
+
+
+@NEEDS_BROWSER
+async def test_in_a_browser_an_invitation_leads_through_signing_in_into_the_team(
+    api: Api, mailbox: Mailbox, browser: Browser
+) -> None:
+    ann, guest = await api.person(), await api.person("Guest")
+    team = await api.team(ann)
+    await invited(ann, team, guest.email)
+    [mail] = await invitations(mailbox, guest.email)
+    watched = Watched(await browser.new_page())
+    await watched.page.goto(link(mail))
+    await watched.press("sign-in")
+    await watched.page.click("text=Sign in")
+    await watched.page.fill("input[name=email]", guest.email)
+    assert "a link is on its way" in await watched.press("done")
+    await watched.page.goto(link(await mail_of(mailbox, guest.email, "magic")))
+    await watched.press("done")
+    await watched.page.goto(link(mail))
+    assert "you are in the team" in await watched.press("done")
+    assert guest.id in (await ann.get(f"/teams/{team}/members")).text
+    assert watched.said == []
+
+
+@NEEDS_BROWSER
+async def test_in_a_browser_an_invitation_is_declined_or_asked_for_again(
+    api: Api, mailbox: Mailbox, browser: Browser
+) -> None:
+    ann = await api.person()
+    team = await api.team(ann)
+    no, late = [await invited(ann, team, inviting.address()) for _ in range(2)]
+    await too_late(late["id"])
+    watched = Watched(await browser.new_page())
+    for invite, button, shows in ((no, "#refuse", "#refused"), (late, "#refuse", "#late")):
+        [mail] = await invitations(mailbox, invite["email"])
+        await watched.page.goto("about:blank")
+        await watched.page.goto(link(mail))
+        await watched.page.click(button)
+        await watched.page.wait_for_selector(shows, state="visible")
+    await watched.page.click("#again")
+    await watched.page.wait_for_selector("#asked", state="visible")
+    assert not await watched.page.is_visible("#late")
+    await settled()
+    statuses = {row["id"]: row["status"] for row in (await ann.get(f"/teams/{team}/invites")).json()["data"]}
+    assert statuses == {no["id"]: "declined", late["id"]: "expired"}
+    # A refusal that the page explains is a line on the browser's console.
+    assert all("409" in said for said in watched.said)

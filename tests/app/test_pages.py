@@ -5,10 +5,17 @@ from typing import Any
 import pytest
 
 from tests.app.company import Company, problem
+from tests.app.inviting import address, invited
 from tests.factories import Api, Person, item
 
 SORTS = ("createdAt", "-createdAt", "name", "-name", "quantity", "-quantity")
-LISTS = ("/teams", "/teams/{team}/members", "/inventory?teamId={team}", "/audit-logs?teamId={team}")
+LISTS = (
+    "/teams",
+    "/teams/{team}/members",
+    "/teams/{team}/invites",
+    "/inventory?teamId={team}",
+    "/audit-logs?teamId={team}",
+)
 
 
 async def walk(person: Person, path: str, *, meanwhile: Any = None) -> list[dict[str, Any]]:
@@ -74,6 +81,7 @@ async def test_a_page_has_from_one_to_a_hundred(team: Company, path: str) -> Non
 async def something(team: Company) -> None:
     for _ in range(3):
         await item(team["owner"], team.team)
+        await invited(team["owner"], team.team, address())
     for _ in range(2):
         await team["owner"].post("/teams", {"name": "Another"})
         await team["admin"].post("/teams", {"name": "Another"})
@@ -108,7 +116,7 @@ async def test_a_cursor_belongs_to_its_filter_and_its_order(team: Company) -> No
 
 
 @pytest.mark.parametrize(
-    ("path", "channel"), [(LISTS[1], "team"), (LISTS[2], "inventory"), (LISTS[3], "audit")]
+    ("path", "channel"), list(zip(LISTS[1:], ("team", "team", "inventory", "audit"), strict=True))
 )
 async def test_a_list_says_where_its_channel_stood(team: Company, path: str, channel: str) -> None:
     here = path.format(team=team.team)
@@ -119,9 +127,8 @@ async def test_a_list_says_where_its_channel_stood(team: Company, path: str, cha
     assert body["success"] is True
     stood = body["position"]["offset"]
     assert stood > 0
-    member = f"/teams/{team.team}/members/{team['viewer'].id}"
     changed = {
-        "team": lambda: team["owner"].put(member, {"role": "member"}),
+        "team": lambda: invited(team["owner"], team.team, address()),
         "inventory": lambda: item(team["owner"], team.team),
         "audit": lambda: item(team["owner"], team.team),
     }

@@ -179,6 +179,7 @@ async def test_a_link_that_is_too_old_or_another_kind_does_nothing(api: Api, mai
         ("/auth/email/confirm", {"token": reset}),
         ("/auth/email/revert", {"token": reset}),
         ("/auth/sessions/disown", {"token": reset}),
+        ("/auth/ways-in/undo", {"token": reset}),
     ]
     unknown = await post(api, "/auth/magic-link/consume", token="mot_nothing")
     said = {str(bare(await post(api, path, **body))) for path, body in calls}
@@ -245,7 +246,7 @@ async def test_who_owns_the_address_finds_no_trap_in_an_account_that_somebody_ma
     await db.execute(
         """INSERT INTO passkeys (id, user_id, credential_id, public_key, sign_count, transports, name,
                                  backed_up, created_at)
-           VALUES ($1, $2, $1, '', 0, '{}', 'trap', false, now())""",
+           VALUES ($1, $2, $1, '', 0, '{}', 'trap', false, now() - interval '1 hour')""",  # another clock
         f"pk_{attacker.id}",
         attacker.id,
     )
@@ -274,7 +275,7 @@ async def test_changing_ones_password_ends_the_other_sessions_and_links(api: Api
     assert (await login(api, ann.email, ANOTHER)).status_code == 200
     problem(await post(api, "/auth/password/reset", token=token, password=PASSWORD), 422, "link_invalid")
     await mail_of(mailbox, ann.email, "password")
-    assert (await trail(ann.id)).count("auth.password_refused") == 2
+    assert (await trail(ann.id)).count("auth.password_refused") == 1, "without one nothing was tried"
     problem(await api.call("POST", "/auth/password/change", json=body), 401, "no_token")
 
 

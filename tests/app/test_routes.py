@@ -23,10 +23,29 @@ GET    /api/users/{user_id}
 POST   /api/teams
 GET    /api/teams
 GET    /api/teams/{team_id}
+PUT    /api/teams/{team_id}
+DELETE /api/teams/{team_id}
+POST   /api/teams/{team_id}/restore
+POST   /api/teams/{team_id}/transfer
+GET    /api/teams/{team_id}/transfer
+DELETE /api/teams/{team_id}/transfer
+POST   /api/teams/{team_id}/transfer/accept
+POST   /api/teams/{team_id}/transfer/decline
 POST   /api/teams/{team_id}/members
 GET    /api/teams/{team_id}/members
 PUT    /api/teams/{team_id}/members/{user_id}
 DELETE /api/teams/{team_id}/members/{user_id}
+GET    /api/teams/{team_id}/roles
+POST   /api/teams/{team_id}/roles
+PUT    /api/teams/{team_id}/roles/{role}
+DELETE /api/teams/{team_id}/roles/{role}
+GET    /api/teams/{team_id}/invites
+POST   /api/teams/{team_id}/invites
+DELETE /api/teams/{team_id}/invites/{invite_id}
+POST   /api/teams/{team_id}/invites/{invite_id}/resend
+POST   /api/invites/accept
+POST   /api/invites/decline
+POST   /api/invites/ask-again
 GET    /api/inventory
 POST   /api/inventory
 GET    /api/inventory/{item_id}
@@ -47,6 +66,7 @@ POST   /api/auth/magic-link/consume
 POST   /api/auth/email/confirm
 POST   /api/auth/email/revert
 POST   /api/auth/sessions/disown
+POST   /api/auth/ways-in/undo
 POST   /api/users/me/email
 GET    /api/auth/api-keys
 POST   /api/auth/api-keys
@@ -94,7 +114,7 @@ LINKED = {
     f"GET /auth/{page}"
     for page in (
         "verify-email", "reset-password", "forgot-password", "magic-link", "confirm-email", "revert-email",
-        "disown-session",
+        "disown-session", "undo-way-in", "team-invite", "sign-in",
     )
 }  # fmt: skip
 # Beside the websocket, which is no route of Litestar's (app/pipeline/door.py).

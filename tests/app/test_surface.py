@@ -93,6 +93,10 @@ async def writes(team: Company) -> list[tuple[str, str, dict[str, Any]]]:
         ("POST", "/teams", {"name": "Team", "slug": "team"}),
         ("POST", members, {"userId": team["viewer"].id, "email": "a@b.c", "role": "viewer"}),
         ("PUT", f"{members}/{team['viewer'].id}", {"role": "viewer"}),
+        ("POST", f"/teams/{team.team}/invites", {"email": "a@b.c", "role": "viewer"}),
+        ("POST", "/invites/accept", {"token": "mit_x"}),
+        ("POST", "/invites/decline", {"token": "mit_x"}),
+        ("POST", "/invites/ask-again", {"token": "mit_x"}),
         (
             "POST",
             "/inventory",
@@ -224,6 +228,7 @@ async def test_every_parameter_takes_any_text_or_refuses_it(api: Api, team: Comp
         ],
         "/teams": ["limit", "cursor"],
         f"/teams/{team.team}/members": ["limit", "cursor"],
+        f"/teams/{team.team}/invites": ["status", "limit", "cursor"],
     }
     for path, names in parameters.items():
         for name in names:
@@ -236,7 +241,8 @@ async def test_any_id_in_an_address_is_found_or_not(
     team: Company, writes: list[tuple[str, str, dict[str, Any]]], junk: str
 ) -> None:
     shapes = ["/inventory/{}", "/inventory/{}/movements", "/users/{}", "/teams/{}", "/teams/{}/members"]
-    for shape in [*shapes, f"/teams/{team.team}/members/{{}}"]:
+    shapes += [f"/teams/{team.team}/members/{{}}", f"/teams/{team.team}/invites/{{}}"]
+    for shape in shapes:
         for method in ("GET", "DELETE"):
             answer = await team.call("owner", method, shape.format(junk))
             assert answer.status_code in (400, 404, 405), (method, shape, answer.text)

@@ -11,17 +11,31 @@ from typing import Final
 
 import uvloop
 
-from tests.bench import connects, credentials, enumeration, fanout, idle, latency, shards, storm, wall
+from tests.bench import (
+    audit,
+    connects,
+    credentials,
+    enumeration,
+    fanout,
+    idle,
+    latency,
+    rights,
+    shards,
+    storm,
+    wall,
+)  # fmt: skip
 from tests.bench.harness import Broken, raise_limits
 
 BENCHMARKS: Final[dict[str, Callable[[], Awaitable[None]]]] = {
     "fanout": fanout.measure,
     "growth": fanout.growth,
     "latency": latency.measure,
+    "audit": audit.measure,
     "connects": connects.measure,
     "credentials": credentials.measure,
     "enumeration": enumeration.measure,
     "idle": idle.measure,
+    "rights": rights.measure,
     "storm": storm.measure,
     "shards": shards.measure,
     "wall": wall.measure,

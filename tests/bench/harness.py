@@ -28,6 +28,7 @@ from tests.ground import ENCRYPTION_KEY, temporary_ground
 SECRET: Final = "benchmarks sign their tokens with this secret"
 ANSWER_WITHIN_S: Final = 30.0
 STOP_WITHIN_S: Final = 15.0
+MAYCOLE: Final = str(Path(sys.executable).with_name("maycole"))
 STILL_FOR_S: Final = 0.3
 STILL_CPU_S: Final = 0.03  # within STILL_FOR_S; a thousand idle sockets are still pinged
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -173,10 +174,13 @@ class Product:
 
 
 @contextlib.asynccontextmanager
-async def product(*, counts_statements: bool = False) -> AsyncIterator[Product]:
+async def product(
+    *, counts_statements: bool = False, command: Sequence[str] = (MAYCOLE,)
+) -> AsyncIterator[Product]:
     """The product in one process, with a Postgres and a Valkey of its own and an empty database.
 
-    With `counts_statements` Postgres counts them (pg_stat_statements).
+    With `counts_statements` Postgres counts them (pg_stat_statements). `command` is what to start instead of
+    `maycole`.
     """
     with temporary_ground("bench") as place, Embedded(place / "servers", durable=False) as servers:
         assert servers.database_url is not None
@@ -197,8 +201,7 @@ async def product(*, counts_statements: bool = False) -> AsyncIterator[Product]:
             "PORT": "0",
             "LOG_LEVEL": "WARNING",
         }
-        maycole = str(Path(sys.executable).with_name("maycole"))
-        async with running("the product", maycole, "serve", env=env) as process:
+        async with running("the product", *command, "serve", env=env) as process:
             said = await process.line()
             _, _, url = said.partition("listening on ")
             if not url.startswith("http://127.0.0.1:"):

@@ -1,12 +1,17 @@
 """A channel with entries in it, written as the product writes them."""
 
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+import msgspec
 import pytest
 
+from app.config import Config
+from channels.gate import Gate
 from domain import channels, db, streams
 from domain.streams import Draft
 from tests.factories import Api, Person
+from tests.nodes import Node, node
 
 
 @dataclass
@@ -37,3 +42,21 @@ async def stream(api: Api) -> Stream:
     stream = Stream(ann, channel, head.epoch, 0)
     await stream.append(10)
     return stream
+
+
+@pytest.fixture
+async def other(config: Config, url: str) -> AsyncIterator[Node]:
+    """Another node beside the app under test, with the product's own gate."""
+    async with node(config.redis_url or "", Gate()) as started:
+        yield started
+
+
+@pytest.fixture
+def lingers(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Let those who lose their connection stay for so long; the product's 10 s are long for a test."""
+
+    def lingers(seconds: float) -> None:
+        kind = msgspec.structs.replace(channels.KINDS["presence"], lingers_s=seconds)
+        monkeypatch.setitem(channels.KINDS, "presence", kind)
+
+    return lingers

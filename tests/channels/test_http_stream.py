@@ -194,7 +194,8 @@ async def test_a_client_that_goes_away_is_forgotten(api: Api, url: str, live: Li
         session = (screen.session, screen.node)
     await until(lambda: connection not in live.connections)
     assert connection.gone
-    assert await live.relay.presence.of(here) == {}
+    connection.left(lingers=False)  # once more, and harmless: it lingers already
+    assert len(await live.relay.presence.of(here)) == 1, "for a while, since it may be back"
     assert not await live.emulation.deliver(session[1], session[0], b"{}")
 
 

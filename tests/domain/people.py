@@ -8,7 +8,6 @@ from domain.auth.model import Registration
 from domain.teams import members
 from domain.teams import service as teams
 from domain.teams.model import NewMember, NewTeam
-from domain.teams.policy import Role
 
 
 async def somebody(name: str = "Ann") -> Actor:
@@ -21,7 +20,7 @@ async def somebody(name: str = "Ann") -> Actor:
     return Actor(user_id=user.id, session_id=signed_in.session_id, personal_team_id=user.personal_team_id)
 
 
-async def team_of(owner: Actor, by_role: dict[Role, Actor] | None = None) -> str:
+async def team_of(owner: Actor, by_role: dict[str, Actor] | None = None) -> str:
     """A team of `owner`, with one member for each role given."""
     team = await teams.create(owner, NewTeam(name="Coffee corner"))
     for role, member in (by_role or {}).items():

@@ -31,7 +31,10 @@ EVERYTHING = {
     "email": "new@example.org",
     "program": "Firefox on Linux",
     "ip": "203.0.113.7",
+    "role": "viewer",
     "ways": "the passkey Laptop",
+    "days": "7",
+    "way": "the passkey Laptop",
     "link": "https://app.example/x?token=abc",
 }
 
@@ -243,3 +246,34 @@ def test_an_address_may_be_in_any_script(config: Config) -> None:
 def test_what_people_have_as_an_address_is_one(address: str) -> None:
     assert mail.is_deliverable(address)
     assert msgspec.convert(address, Email) == address
+
+
+async def test_no_letter_of_an_address_folds_onto_one_that_is_somebody_elses(
+    outside: asyncpg.Connection,
+) -> None:
+    """Else whoever registers `victim@gma\u0130l.com` would have taken the place of its owner."""
+    surrogates = range(0xD800, 0xE000)
+    known = [chr(point) for point in range(1, 0x110000) if point not in surrogates]
+    admitted = [char for char in known if mail.is_deliverable(f"{char}@example.org")]
+    assert {"a", "A", "ä", "Ä", "ß", "\u0131", "ς", "я"} <= set(admitted)
+    folded: list[str] = await outside.fetchval(
+        "SELECT array_agg(lower(said) ORDER BY nth) FROM unnest($1::text[]) WITH ORDINALITY AS u (said, nth)",
+        admitted,
+    )
+    for folds in (folded, [char.lower() for char in admitted]):
+        same: dict[str, list[str]] = {}
+        for char, one in zip(admitted, folds, strict=True):
+            same.setdefault(one, []).append(char)
+            assert char.isascii() or not one.isascii()
+        # A capital letter and its small one, and nothing else.
+        assert max(map(len, same.values())) == 2
+        assert all(one in chars for one, chars in same.items())
+    assert {char for char in admitted if char.casefold().isascii() and not char.isascii()} == {"ß", "ẞ"}
+
+
+@pytest.mark.parametrize("twin", ["\u0130", "\u017f", "\u01c5", "\u2126", "\u212a", "\u212b", "\ufb01"])
+def test_a_letter_that_folds_onto_anothers_is_in_no_part_of_an_address(twin: str) -> None:
+    for address in (f"v{twin}ctim@example.org", f"victim@gma{twin}l.com", f"victim@example.{twin}"):
+        assert not mail.is_deliverable(address)
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert(address, Email)

@@ -114,3 +114,14 @@ async def test_what_has_expired_is_swept_and_nothing_else(url: str) -> None:
     assert not await db.fetchval("SELECT count(*) FROM one_time_tokens WHERE purpose = 'test.old'")
     assert await used("test.good", good)
     assert not await used("test.old", old)
+
+
+async def test_a_mark_is_the_same_for_what_postgres_holds_to_be_one_address(url: str) -> None:
+    """Python lets the last Σ of a word be another letter than Postgres does."""
+    small = await db.fetchval("SELECT lower($1::text)", "ΝΙΚΟΣ@example.org")
+    assert await one_time.fingerprint("ΝΙΚΟΣ@example.org") == await one_time.fingerprint(small)
+    assert await one_time.mark("test.fold", "ΝΙΚΟΣ@example.org", lasts=MINUTE)
+    assert not await one_time.mark("test.fold", small, lasts=MINUTE)
+    assert await one_time.fingerprint("İ@example.org") == await one_time.fingerprint(
+        await db.fetchval("SELECT lower('İ@example.org')")
+    )

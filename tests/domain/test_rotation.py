@@ -4,13 +4,15 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
 from app.config import Config
 from domain import crypto, db, ids, mail, rotation
-from domain.auth import oauth_flows
+from domain.auth import oauth_flows, one_time, proofs
 from domain.auth.oauth_model import Profile
+from domain.auth.proofs import Proof
 from domain.clock import now
 from tests.factories import Api
 from tests.ground import ENCRYPTION_KEY
@@ -100,13 +102,33 @@ async def test_a_flow_that_was_begun_before_ends_without_the_old_key(url: str, o
     profile = Profile(provider="google", subject="7", email=None, email_verified=False, name="Ann", tokens={})
     code = await oauth_flows.leave(profile, "a browser")
     crypto.install(NEW, old)
-    flows = next(one for one in await rotation.rotate() if one.name == "one_time_tokens.data")
+    flows = next(one for one in await rotation.rotate() if one.name == "one_time_tokens.data.sealed")
     assert (flows.resealed >= 2, flows.unopenable) == (True, 0)
     crypto.install(NEW)
     # The rest of what is kept beside it has stayed, and what is over was left alone.
     flow = await oauth_flows.take("google", begun.state, begun.browser)
     assert (flow.verifier, flow.nonce, flow.return_to) == (begun.verifier, begun.nonce, "/after")
     assert await oauth_flows.redeem(code, "a browser") == profile
+    crypto.install(old, NEW)
+    await rotation.rotate()
+
+
+async def test_an_identity_that_waits_for_a_second_factor_is_read_without_the_old_key(
+    api: Api, old: bytes
+) -> None:
+    ann = await api.person()
+    profile = Profile(provider="google", subject="8", email=None, email_verified=False, name="Ann", tokens={})
+    first = Proof(
+        user_id=ann.id, personal_team_id=ann.personal_team_id, epoch=3, amr=("oauth",), linking=profile
+    )
+    token = await one_time.issue("mfa", lasts=timedelta(minutes=5), user_id=ann.id, data=proofs.kept(first))
+    crypto.install(NEW, old)
+    waiting = next(one for one in await rotation.rotate() if one.name == "one_time_tokens.data.linking")
+    assert (waiting.resealed >= 1, waiting.unopenable) == (True, 0)
+    crypto.install(NEW)
+    held = await one_time.find("mfa", token)
+    assert held is not None
+    assert proofs.resumed(ann.id, ann.personal_team_id, held.data) == first
     crypto.install(old, NEW)
     await rotation.rotate()
 

@@ -1,6 +1,9 @@
 """What ended long ago is forgotten, and nothing else is."""
 
+import asyncio
 from datetime import timedelta
+
+import asyncpg
 
 from domain import db
 from domain.auth import enrolment, one_time, sweeping
@@ -58,3 +61,22 @@ async def test_tokens_that_ran_out_are_forgotten(api: Api) -> None:
     await sweeping.sweep_one_time_tokens()
     assert await db.fetchval(gone, long_ago) == 0
     assert await one_time.find("mfa", kept) is not None
+
+
+async def test_sweeping_waits_for_nobody_who_holds_a_row(api: Api, outside: asyncpg.Connection) -> None:
+    held, free = [await api.person() for _ in range(2)]
+    for person in (held, free):
+        await db.execute(
+            "UPDATE user_sessions SET revoked_at = $2 WHERE user_id = $1",
+            person.id,
+            now() - sweeping.FORGOTTEN_AFTER - timedelta(hours=1),
+        )
+    left = "SELECT user_id FROM user_sessions WHERE user_id = ANY($1)"
+    async with outside.transaction():
+        await outside.execute("SELECT FROM user_sessions WHERE user_id = $1 FOR UPDATE", held.id)
+        async with asyncio.timeout(5):
+            await sweeping.sweep_sessions()
+        rows = await db.fetch(left, [held.id, free.id])
+        assert [row["user_id"] for row in rows] == [held.id]
+    await sweeping.sweep_sessions()
+    assert await db.fetch(left, [held.id, free.id]) == []

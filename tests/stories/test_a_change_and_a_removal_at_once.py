@@ -10,7 +10,7 @@ from domain import channels
 from tests.factories import Api, item
 
 
-@pytest.mark.parametrize("end", ["removed", "demoted"])
+@pytest.mark.parametrize("end", ["removed", "demoted", "deleted"])
 async def test_nothing_is_written_by_someone_after_the_trail_says_that_they_may_not(
     api: Api, config: Config, end: str
 ) -> None:
@@ -29,8 +29,12 @@ async def test_nothing_is_written_by_someone_after_the_trail_says_that_they_may_
             bob.post(f"/inventory/{beans['id']}/adjust", {"delta": -1, "reason": "sold"})
         )
         await _until_one_waits(blocker)
-        taking = ann.delete(member) if end == "removed" else ann.put(member, {"role": "viewer"})
-        away = asyncio.create_task(taking)
+        taking = {
+            "removed": lambda: ann.delete(member),
+            "demoted": lambda: ann.put(member, {"role": "viewer"}),
+            "deleted": lambda: ann.delete(f"/teams/{team}"),
+        }
+        away = asyncio.create_task(taking[end]())
         await _until_one_waits(blocker, how_many=2)
         await blocker.execute("ROLLBACK")
         assert (await change).status_code == 200
@@ -38,13 +42,37 @@ async def test_nothing_is_written_by_someone_after_the_trail_says_that_they_may_
     finally:
         await blocker.close()
 
-    acts = [row["action"] for row in (await ann.get(f"/audit-logs?teamId={team}")).json()["data"]][::-1]
-    assert acts[-2:] == [
-        "inventory.adjusted",
-        f"teams.{'member_removed' if end == 'removed' else 'role_changed'}",
-    ]
     late = await bob.post(f"/inventory/{beans['id']}/adjust", {"delta": -1, "reason": "sold"})
-    assert late.status_code == (404 if end == "removed" else 403)
+    assert late.status_code == (403 if end == "demoted" else 404)
+    if end == "deleted":
+        assert (await ann.post(f"/teams/{team}/restore")).status_code == 200
+    acts = [row["action"] for row in (await ann.get(f"/audit-logs?teamId={team}")).json()["data"]][::-1]
+    ended = {"removed": "member_removed", "demoted": "role_changed", "deleted": "deleted"}[end]
+    begin = acts.index("inventory.adjusted")
+    assert acts[begin : begin + 2] == ["inventory.adjusted", f"teams.{ended}"]
+    assert acts.count("inventory.adjusted") == 1
+
+
+async def test_a_change_that_waits_for_the_deletion_of_its_team_is_refused(api: Api, config: Config) -> None:
+    ann, bob = await api.person("Ann"), await api.person("Bob")
+    team = await api.team(ann, member=bob)
+    beans = await item(ann, team)
+    blocker = await asyncpg.connect(config.database_url)
+    try:
+        # The team is deleted, but for its commit, which waits for the head of its own channel.
+        await blocker.execute("BEGIN")
+        await blocker.execute("UPDATE stream_heads SET top = top WHERE channel = $1", channels.audit(team))
+        deleting = asyncio.create_task(ann.delete(f"/teams/{team}"))
+        await _until_one_waits(blocker)
+        change = asyncio.create_task(
+            bob.post(f"/inventory/{beans['id']}/adjust", {"delta": -1, "reason": "sold"})
+        )
+        await _until_one_waits(blocker, how_many=2)
+        await blocker.execute("ROLLBACK")
+        assert (await deleting).status_code == 204
+        assert (await change).status_code == 404
+    finally:
+        await blocker.close()
 
 
 async def _until_one_waits(connection: asyncpg.Connection, *, how_many: int = 1) -> None:

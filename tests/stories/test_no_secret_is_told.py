@@ -161,6 +161,10 @@ async def _everything(api: Api, told: Told, config: Config) -> None:
     ):
         await api.call(method, path, token=ann["accessToken"])
         await api.call(method, path, token=renewed["accessToken"])
+    for verb in ("accept", "decline", "ask-again"):
+        invitation = {"token": f"mit_{told.secret(f'token to {verb}')}"}
+        await api.call("POST", f"/invites/{verb}", token=renewed["accessToken"], json=invitation)
+        await api.call("POST", f"/invites/{verb}", json=invitation)
     for nth, (_, token) in enumerate(forged(ann["accessToken"], config.jwt_secret or "")):
         if nth % 9 == 0:
             await api.http.get("/api/users/me", headers={b"Authorization": b"Bearer " + token.encode()})

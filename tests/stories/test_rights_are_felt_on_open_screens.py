@@ -3,6 +3,7 @@
 import pytest
 
 from domain import channels
+from tests.app.company import problem
 from tests.factories import Api, item
 from tests.listener import Listeners
 
@@ -115,6 +116,32 @@ async def test_a_demoted_admin_loses_the_audit_trail_and_keeps_the_stock(
     await screen.until(lambda: bool(screen.seen[channels.inventory(team)]))
 
 
+async def test_a_role_that_may_less_is_felt_by_everyone_who_has_it_and_by_nobody_else(
+    api: Api, url: str, listeners: Listeners
+) -> None:
+    ann, bob, cid = await api.person("Ann"), await api.person("Bob"), await api.person("Cid")
+    team = await api.team(ann, admin=bob, viewer=cid)
+    audit, stock = channels.audit(team), channels.inventory(team)
+    role = {"name": "auditor", "permissions": ["audit:read", "inventory:read"]}
+    assert (await ann.post(f"/teams/{team}/roles", role)).status_code == 201
+    auditor, other = await listeners(url, cid.token), await listeners(url, bob.token)
+    await other.follow(audit)
+    await ann.put(f"/teams/{team}/members/{cid.id}", {"role": "auditor"})
+    await auditor.follow(audit)
+    await auditor.follow(stock)
+
+    changed = await ann.put(f"/teams/{team}/roles/auditor", {"permissions": ["inventory:read"]})
+    assert changed.status_code == 200, changed.text
+    await auditor.until(lambda: ("unsubscribed", audit, 2000) in auditor.said)
+    assert "teams.role_redefined" in auditor.types(channels.user(cid.id)), "they are told themselves"
+    problem(await cid.get(f"/audit-logs?teamId={team}"), 403, "forbidden")
+    await item(ann, team)
+    await auditor.until(lambda: bool(auditor.seen[stock]))
+    await other.until(lambda: "teams.role_redefined" in other.types(channels.team(team)))
+    assert not any(said[0] == "unsubscribed" for said in other.said)
+    assert "teams.role_redefined" not in other.types(channels.user(bob.id))
+
+
 async def test_logging_out_closes_the_sockets_of_that_session_and_of_no_other(
     api: Api, url: str, listeners: Listeners
 ) -> None:
@@ -130,3 +157,37 @@ async def test_logging_out_closes_the_sockets_of_that_session_and_of_no_other(
     own = channels.user(ann.id)
     await staying.until(lambda: "auth.session_revoked" in staying.types(own))
     assert not any(said[0] == "disconnected" for said in staying.said)
+
+
+async def test_a_deleted_team_falls_silent_for_everyone_and_is_heard_again_once_it_is_back(
+    api: Api, url: str, listeners: Listeners
+) -> None:
+    ann, bob = await api.person("Ann"), await api.person("Bob")
+    team = await api.team(ann, viewer=bob)
+    stock, members = channels.inventory(team), channels.team(team)
+    answer = await ann.post("/auth/api-keys", {"name": "R", "scopes": ["inventory:read"], "teamId": team})
+    screens = [await listeners(url, who.token) for who in (ann, bob)]
+    robot = await listeners(url, answer.json()["data"]["key"])
+    for screen in (*screens, robot):
+        await screen.follow(stock)
+
+    assert (await ann.delete(f"/teams/{team}")).status_code == 204
+    for screen, who in zip(screens, (ann, bob), strict=True):
+        await screen.until(
+            lambda screen=screen: (
+                ("unsubscribed", stock, 2000) in screen.said and ("left", members) in screen.said
+            )
+        )
+        own = channels.user(who.id)
+        await screen.until(lambda screen=screen, own=own: "teams.deleted" in screen.types(own))
+    await robot.until(lambda: ("disconnected", 3500) in robot.said)
+
+    joins = [screen.said.count(("joined", members, False)) for screen in screens]
+    assert (await ann.post(f"/teams/{team}/restore")).status_code == 200
+    for screen, before in zip(screens, joins, strict=True):
+        await screen.until(
+            lambda screen=screen, before=before: screen.said.count(("joined", members, False)) > before
+        )
+    await ann.put(f"/teams/{team}", {"name": "Back"})
+    for screen in screens:
+        await screen.until(lambda screen=screen: "teams.changed" in screen.types(members))

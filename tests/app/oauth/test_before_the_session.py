@@ -55,8 +55,11 @@ async def test_a_second_step_that_no_key_opens_any_more_is_over(here: World, api
            WHERE user_id = $1 AND purpose = 'mfa'""",
         ann.id,
     )
-    problem(await verify(api, token, code=app.code()), 401, "invalid_mfa_token")
+    code = app.recovery_codes[0]
+    problem(await verify(api, token, code=code), 401, "invalid_mfa_token")
     assert await identities(api, ann.token) == []
+    again = problem(await asked(here, ann), 401, "second_factor_required")["mfaToken"]
+    assert who(await verify(api, again, code=code)) == ann.id, "the code was not used up"
 
 
 async def test_two_who_come_at_once_with_the_same_identity_have_linked_it_once(here: World, api: Api) -> None:

@@ -14,6 +14,9 @@ Page = Literal[
     "confirm-email",
     "revert-email",
     "disown-session",
+    "team-invite",
+    "sign-in",
+    "undo-way-in",
 ]
 PATH: Final = "/auth"
 _base: str | None = None

@@ -1,0 +1,54 @@
+"""What is said on the bus, and under which names.
+
+`maycole:<channel>` carries `<epoch> <offset>\\n<push>`, or a bare push of what is no entry; `maycole:tops`
+carries heads as JSON, `maycole:rights` the ids of users whose rights may have changed; `maycole:node:<node>`
+what is meant for one process. Some names are not published to: they stand for all channels of a pattern
+(EVERY), whoever publishes there.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Final, TypeVar
+
+import msgspec
+
+from domain import channels
+
+T = TypeVar("T")
+
+log = logging.getLogger("maycole.bus")
+
+PREFIX: Final = b"maycole:"
+TOPS: Final = b"maycole:tops"
+RIGHTS: Final = b"maycole:rights"
+EVERY: Final = {PREFIX + channels.EVERY_AUDIT.encode(): PREFIX + channels.audit("team_*").encode()}
+STANDS_FOR: Final = {pattern: name for name, pattern in EVERY.items()}
+OFFSET_DIGITS_MAX: Final = 18
+
+
+def asked_as(names: Sequence[bytes], plain: bytes, by_pattern: bytes) -> list[tuple[bytes, list[bytes]]]:
+    """The commands that these names take: those that stand for a pattern are asked for as that."""
+    asked = {
+        plain: [name for name in names if name not in EVERY],
+        by_pattern: [EVERY[name] for name in names if name in EVERY],
+    }
+    return [(command, of) for command, of in asked.items() if of]
+
+
+def decoded(body: bytes, kind: type[list[T]]) -> list[T]:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        # Not one of ours, or from a version to come: it says nothing to us, and the log says everything.
+        log.warning("cannot read what is announced: %r", body[:100])
+        return []
+
+
+def publication(body: bytes) -> tuple[str, int, bytes]:
+    position, _, pushed = body.partition(b"\n")
+    epoch, _, offset = position.partition(b" ")
+    if not offset.isdigit() or len(offset) > OFFSET_DIGITS_MAX:
+        # As above. An offset that nothing follows on makes the relay look into the log.
+        log.warning("cannot read a publication: %r", body[:100])
+        return "", 0, b""
+    return epoch.decode("ascii", "replace"), int(offset), pushed

@@ -1,0 +1,50 @@
+"""Refusals in the trail: a member who tries what they may not leaves a row, a stranger none."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from domain.teams.denials import denials
+from tests.app.company import Company, problem
+from tests.factories import Person
+from tests.keys import new_key
+
+pytestmark = pytest.mark.usefixtures("url")
+
+
+async def rows(team: Company) -> list[dict[str, Any]]:
+    await denials.write()
+    answer = await team["owner"].get(f"/audit-logs?teamId={team.team}&action=teams.access_denied&limit=100")
+    found: list[dict[str, Any]] = answer.json()["data"]
+    return found
+
+
+async def tries(who: Person, team: Company, name: str = "Cup") -> int:
+    return (await who.post("/inventory", {"name": name, "quantity": 1, "teamId": team.team})).status_code
+
+
+async def test_of_the_same_try_there_is_one_row_a_minute_and_none_of_a_stranger(team: Company) -> None:
+    viewer = team["viewer"]
+    first = await viewer.post("/inventory", {"name": "Cup", "quantity": 1, "teamId": team.team})
+    problem(first, 403, "forbidden")
+    assert await asyncio.gather(*(tries(viewer, team) for _ in range(20))) == [403] * 20
+    assert await tries(team["stranger"], team) == 404
+    found = await rows(team)
+    assert {row["userId"] for row in found} == {viewer.id}
+    assert [(row["outcome"], row["resource"]) for row in found] == [("denied", "inventory:write")]
+    assert found[0]["metadata"]["role"] == "viewer"
+    assert 1 <= found[0]["metadata"]["times"] <= 21
+    assert found[0]["sessionId"] == viewer.session_id
+    problem(await viewer.get(f"/audit-logs?teamId={team.team}"), 403, "forbidden")
+    assert {row["resource"] for row in await rows(team)} == {"inventory:write", "audit:read"}
+    assert len(await rows(team)) == 2, "twenty more tries within the minute are counted, not told one by one"
+
+
+async def test_what_a_key_may_not_is_told_with_the_key(team: Company) -> None:
+    key = await new_key(team["member"], "inventory:read")
+    body = {"name": "Cup", "quantity": 1, "teamId": team.team}
+    refused = await team.api.call("POST", "/inventory", token=key["key"], json=body)
+    problem(refused, 403, "missing_scope")
+    [row] = [row for row in await rows(team) if row["keyId"] == key["id"]]
+    assert (row["resource"], row["userId"]) == ("inventory:write", team["member"].id)
