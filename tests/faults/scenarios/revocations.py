@@ -147,6 +147,8 @@ async def _take_away(play: Play, shop: Shop, name: str, revocation: Revocation) 
     for follower in sockets:
         follower.note(Revoked(channel, time.monotonic()))
     last = await asyncio.gather(*asking)
+    # Whoever is still in the shop makes room for the next: a team has a hundred members at most.
+    await shop.owner.person.delete(f"/teams/{shop.team_id}/members/{who.person.id}")
     if not felt or None in last:
         return None
     return Felt(
