@@ -19,6 +19,8 @@ from msgspec import Meta
 from domain import db, jobs, partitions
 from domain.actor import Actor
 from domain.audit_logs import seals
+from domain.audit_logs.apart import Apart
+from domain.audit_logs.tree import Damaged
 from domain.clock import now
 from domain.errors import Invalid, NotFound
 from domain.events import Change, Event, Resource
@@ -119,13 +121,19 @@ async def _change(actor: Actor, team_id: str, kind: type[_RetentionEvent], **fie
 
 @jobs.cron("audit.expire", every=timedelta(hours=6), within_s=600)
 async def expire() -> None:
-    """Let go of the months that have had their time."""
+    """Let go of the months that have had their time.
+
+    Rows of a team whose checkpoint cannot be made stay. Raises apart.Failed at the end where there is one.
+    """
+    apart = Apart("let go")
     for month in await partitions.ended("audit_logs", before=now() - timedelta(days=KEEP_DAYS_MIN)):
         going = await _going(month)
         for team_id, last in going.items():
-            await _announce(team_id, last)
+            with apart.team(team_id):
+                await _announce(team_id, last)
         if going:
             await _let_go(month)
+    apart.end()
 
 
 async def _going(month: Partition) -> dict[str, int]:
@@ -149,7 +157,7 @@ async def _announce(team_id: str, last: int) -> None:
     """A checkpoint says that rows up to `last` may be gone, once all of them are sealed."""
     while (newest := await seals.newest(team_id)) is None or newest.to_seq < last:
         if not await seals.seal(team_id):
-            raise seals.Damaged(f"{team_id} has rows up to {last} that cannot be sealed")
+            raise Damaged(f"{team_id} has rows up to {last} that cannot be sealed")
     if newest.kept_from <= last:
         await seals.seal(team_id, kept_from=last + 1)
 
@@ -164,6 +172,8 @@ async def _let_go(month: Partition) -> None:
             for team_id, last in (await _going(month)).items()
             if (newest := await seals.newest(team_id)) is not None and newest.kept_from > last
         ]
+        if not going:
+            return
         stays, goes = await unit.connection.fetchrow(
             f"""SELECT count(*) FILTER (WHERE NOT team_id = ANY($1)),
                        count(*) FILTER (WHERE team_id = ANY($1)) FROM {month.name}""",  # noqa: S608 - a name of ours

@@ -8,8 +8,10 @@ import pytest
 from domain import db, partitions
 from domain.actor import Actor
 from domain.audit_logs import merkle, proofs, retention, seals
+from domain.audit_logs.apart import Failed
 from domain.clock import now
 from domain.errors import Invalid, NotFound
+from tests.domain.test_seals import forget, tamper
 from tests.domain.trails import length, lengthen, seal_in_steps, trail, verified
 
 pytestmark = pytest.mark.usefixtures("url", "sealed_by_hand")
@@ -94,6 +96,23 @@ async def test_what_is_under_a_hold_stays_and_others_of_that_month_go(
     await retention.release(Actor(), team_id)
     await retention.expire()
     assert await length(team_id) == 2
+
+
+async def test_a_team_whose_trail_is_damaged_keeps_its_rows_and_others_of_that_month_go(
+    old: datetime, outside: asyncpg.Connection
+) -> None:
+    owner, team_id = await trail(299)
+    await seal_in_steps(owner, team_id)
+    await lengthen(owner, team_id, 1)
+    _, other_id = await trail(20)
+    await tamper(outside, "DELETE FROM audit_nodes WHERE team_id = $1", team_id)
+    try:
+        with pytest.raises(Failed, match=f"1 trails were not let go: {team_id}"):
+            await retention.expire()
+        assert await length(team_id) == 300
+        assert await length(other_id) == 0
+    finally:
+        await forget(outside, team_id)
 
 
 async def test_a_team_that_keeps_its_rows_longer_keeps_them(
