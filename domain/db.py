@@ -204,10 +204,16 @@ async def transaction() -> AsyncIterator[Unit]:
 
 
 @asynccontextmanager
-async def maintenance() -> AsyncIterator[Unit]:
-    """A transaction of the owner of the tables: for partitions, and nothing that a request asks for."""
+async def maintenance(*, within_s: int | None = None) -> AsyncIterator[Unit]:
+    """A transaction of the owner of the tables: for partitions, and nothing that a request asks for.
+
+    With `within_s` the server lets a statement take so long. Give it to the statement, too (`timeout=`): this
+    side waits for COMMAND_WITHIN_S otherwise.
+    """
     async with transaction() as unit:
         await unit.connection.execute("SET LOCAL ROLE NONE")
+        if within_s is not None:
+            await unit.connection.execute(f"SET LOCAL statement_timeout = '{within_s}s'")
         yield unit
 
 

@@ -18,7 +18,7 @@ SEAL_MAX: Final = 1024
 
 
 class Damaged(Exception):
-    """What is kept of a trail is no trail: rows, leaves or nodes are missing, or not those that were sealed."""
+    """What is kept of a trail is none: rows, leaves or nodes are missing, or not those that were sealed."""
 
 
 async def hashes(team_id: str, wanted: Iterable[Subtree]) -> dict[Subtree, bytes]:
