@@ -102,8 +102,14 @@ async def seal(team_id: str, *, kept_from: int | None = None) -> int:
 
 @copies.COPY.handler
 async def copy(wanted: Copy) -> None:
-    """Copy the newest checkpoint of a team: the others are under its root."""
-    await copies.write(await newest(wanted.team_id))
+    """Copy the newest checkpoint of a team: the others are under its root.
+
+    While this runs no other job for it is taken (copies.enqueue), so what came meanwhile is copied, too.
+    """
+    copied = 0
+    while (checkpoint := await newest(wanted.team_id)) is not None and checkpoint.number != copied:
+        await copies.write(checkpoint)
+        copied = checkpoint.number
 
 
 async def newest(team_id: str) -> SignedCheckpoint | None:
