@@ -17,7 +17,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from domain import channels, db, jobs, pages
+from domain import db, jobs, pages
 from domain.actor import Actor
 from domain.audit_logs import copies, leaves, merkle, signing, tree
 from domain.audit_logs.apart import Apart
@@ -25,6 +25,7 @@ from domain.audit_logs.copies import Copy
 from domain.audit_logs.merkle import Grown
 from domain.audit_logs.seals_model import Checkpoint, Sealed, SignedCheckpoint
 from domain.audit_logs.tree import Damaged
+from domain.audit_logs.waiting import Waiting
 from domain.clock import now
 from domain.pages import Page
 from domain.record import record
@@ -34,6 +35,7 @@ EVERY = timedelta(seconds=5)
 WORK_S = 50
 # While a trail is damaged each run fails: the more often it is tried, the fewer parked jobs that leaves.
 TRIES = 100
+_waiting = Waiting()
 _COLUMNS = ", ".join(f"s.{name}" for name in Checkpoint.__struct_fields__)
 _SIGNED = f"SELECT {_COLUMNS}, k.public AS public_key FROM audit_seals s JOIN audit_keys k ON k.id = s.key_id"  # noqa: S608 - names of ours
 
@@ -49,8 +51,10 @@ async def seal_all() -> None:
     apart = Apart("sealed")
     for team_id in await _unsealed():
         with apart.team(team_id):
-            while await seal(team_id) == tree.SEAL_MAX and loop.time() < until:
+            while (sealed := await seal(team_id)) == tree.SEAL_MAX and loop.time() < until:
                 pass
+            if sealed < tree.SEAL_MAX:
+                _waiting.done(team_id)
         if loop.time() >= until:
             break
     apart.end()
@@ -153,17 +157,7 @@ def signed(checkpoint: Checkpoint, public: bytes) -> SignedCheckpoint:
 
 
 async def _unsealed() -> list[str]:
-    """The teams with rows that are under no checkpoint, those that have waited longest first."""
-    prefix = channels.audit("")
-    rows = await db.fetch(
-        """SELECT substr(h.channel, $2) AS team_id FROM stream_heads h
-           LEFT JOIN LATERAL (SELECT to_seq, sealed_at FROM audit_seals
-                              WHERE team_id = substr(h.channel, $2) ORDER BY number DESC LIMIT 1) s ON true
-           WHERE h.channel LIKE $1 AND h.top > coalesce(s.to_seq, 0) ORDER BY s.sealed_at NULLS FIRST""",
-        f"{prefix}%",
-        len(prefix) + 1,
-    )
-    return [row["team_id"] for row in rows]
+    return await _waiting.teams()
 
 
 def _dense(team_id: str, size: int, rows: Sequence[Any]) -> None:

@@ -7,9 +7,10 @@ import pytest
 from pymerkle import InmemoryTree
 
 from domain import crypto, db, streams
-from domain.audit_logs import leaves, merkle, proofs, seals, signing, tree
+from domain.audit_logs import leaves, merkle, proofs, seals, signing, tree, waiting
 from domain.audit_logs.apart import Failed
 from domain.errors import Conflict, NotFound
+from domain.streams import Head
 from tests.domain.people import somebody
 from tests.domain.trails import length, lengthen, seal_in_steps, trail, verified
 
@@ -198,6 +199,37 @@ async def test_whatever_fails_for_one_team_holds_up_no_other_but_an_absent_datab
     with pytest.raises(ConnectionResetError):
         await seals.seal_all()
     assert tried[3:] == ["team_a", "team_b"]
+
+
+async def test_a_look_is_at_trails_with_new_rows_and_at_what_was_left_and_a_round_at_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, old_id = await trail(5)
+    _, young_id = await trail(5)
+    monkeypatch.setattr(waiting, "PAGE", 3)
+    looks = waiting.Waiting()
+    first = await looks.teams()
+    assert {old_id, young_id} <= set(first), "the first look is at all"
+    assert len(first) == len(set(first))
+
+    recent: list[Head] = [Head(channel=f"audit:{young_id}", epoch="", offset=5)]
+
+    async def recent_heads(seconds: float) -> list[Head]:
+        return [*recent, Head(channel="items:x", epoch="", offset=1)]
+
+    monkeypatch.setattr(streams, "recent_heads", recent_heads)
+    assert {old_id, young_id} <= set(await looks.teams()), "nobody has said that they were done"
+    for team_id in first:
+        looks.done(team_id)
+    assert await looks.teams() == [young_id]
+    await seals.seal(young_id)
+    assert await looks.teams() == [], "it is sealed"
+    recent.clear()
+    monkeypatch.setattr(waiting, "ROUND_EVERY_S", 0)
+    found = await looks.teams()
+    assert old_id in found
+    assert young_id not in found
+    await seals.seal(old_id)
 
 
 @pytest.mark.parametrize("table", ["audit_logs", "audit_seals", "audit_nodes"])
