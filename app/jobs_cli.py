@@ -47,8 +47,11 @@ def retry(url: str, ids: Sequence[int], *, everything: bool, say: Say) -> None:
     asyncio.run(with_database(url, put_back))
 
 
-async def with_database(url: str, work: Callable[[], Awaitable[None]]) -> None:
-    await db.open_pool(url, size=2)
+async def with_database(
+    url: str, work: Callable[[], Awaitable[None]], *, within_s: int | None = None
+) -> None:
+    """Work with the database; with `within_s`, a statement may take so long."""
+    await db.open_pool(url, size=2, within_s=within_s)
     try:
         await work()
     finally:

@@ -40,6 +40,7 @@ SERVER_SETTINGS = {
     "timezone": "UTC",
     "role": ROLE,
 }
+_UNBOUNDED: Final = {"timezone": "UTC"}
 
 # What a statement raises while Postgres restarts, is cut off, or is too busy: the caller may try again later.
 UNREACHABLE = (
@@ -144,12 +145,12 @@ engine = Engine(config={})
 _unit: ContextVar[Unit | None] = ContextVar("unit", default=None)
 
 
-async def open_pool(url: str, *, size: int = 10, bounded: bool = True) -> None:
-    """Connect.
+async def open_pool(url: str, *, size: int = 10, bounded: bool = True, within_s: int | None = None) -> None:
+    """Connect: `size` connections at most. Every wait on them is bounded, and they act as ROLE.
 
-    `size` is the most connections of this process; every wait on them is bounded, and they act as ROLE.
-    Not `bounded` are those of migrations, which act as whoever connects.
+    `within_s` is for what reads much: a statement may take so long. Not `bounded` is for migrations.
     """
+    times = ("statement_timeout", "idle_in_transaction_session_timeout") if within_s else ()
     # `config` also serves the connections that Piccolo opens outside the pool (its migration commands).
     engine.config = {"dsn": url}
     await engine.start_connection_pool(
@@ -158,8 +159,8 @@ async def open_pool(url: str, *, size: int = 10, bounded: bool = True) -> None:
         init=_speak_json,
         reset=_leave_as_is,
         timeout=CONNECT_WITHIN_S,
-        command_timeout=COMMAND_WITHIN_S if bounded else None,
-        server_settings=SERVER_SETTINGS if bounded else {"timezone": "UTC"},
+        command_timeout=(within_s or COMMAND_WITHIN_S) if bounded else None,
+        server_settings=SERVER_SETTINGS | dict.fromkeys(times, f"{within_s}s") if bounded else _UNBOUNDED,
     )
 
 
@@ -204,10 +205,16 @@ async def transaction() -> AsyncIterator[Unit]:
 
 
 @asynccontextmanager
-async def maintenance() -> AsyncIterator[Unit]:
-    """A transaction of the owner of the tables: for partitions, and nothing that a request asks for."""
+async def maintenance(*, within_s: int | None = None) -> AsyncIterator[Unit]:
+    """A transaction of the owner of the tables: for partitions, and nothing that a request asks for.
+
+    With `within_s` the server lets a statement take so long. Give it to the statement, too (`timeout=`): this
+    side waits for COMMAND_WITHIN_S otherwise.
+    """
     async with transaction() as unit:
         await unit.connection.execute("SET LOCAL ROLE NONE")
+        if within_s is not None:
+            await unit.connection.execute(f"SET LOCAL statement_timeout = '{within_s}s'")
         yield unit
 
 

@@ -12,7 +12,8 @@ from domain import db
 from domain.clock import now
 
 AHEAD = {"day": 14, "month": 3}
-REMADE_WITHIN_S = 300
+COPIED_WITHIN_S = 3000
+LOCKED_WITHIN_S = 1
 
 Step = Literal["day", "month"]
 
@@ -62,32 +63,85 @@ async def ended(table: str, *, before: datetime) -> list[Partition]:
 
 
 async def drop(partition: Partition) -> None:
-    await db.execute(f"DROP TABLE {partition.name}")
+    """Drop a partition, in the maintenance under way.
 
-
-async def remake(partition: Partition, staying: str, *args: object) -> None:
-    """Put a partition with the `staying` rows (a condition) in its place, in the maintenance under way.
-
-    No row is deleted on the way, so no trigger is in the way. Others read and write the table meanwhile,
-    but for the moment in which the one takes the place of the other.
+    From here to COMMIT nobody reads or writes the table. Raises asyncpg.LockNotAvailableError where others
+    were at it for LOCKED_WITHIN_S: those who come wait behind us, so we wait for a moment only.
     """
     connection = db.current().connection
-    made = f"{partition.name}_made"
-    await db.execute(f"CREATE TABLE {made} (LIKE {partition.table} INCLUDING ALL EXCLUDING INDEXES)")
+    await connection.execute(f"SET LOCAL lock_timeout = '{LOCKED_WITHIN_S}s'")
+    await connection.execute(f"DROP TABLE {partition.name}", timeout=COPIED_WITHIN_S)
+
+
+async def copy(partition: Partition, staying: str, *args: object) -> int:
+    """Make another partition of the `staying` rows (a condition); its id, for swap().
+
+    All that takes time is done here, while others read and write the table, and is committed before swap():
+    the copy has the table's indexes, and a constraint that says what its bounds will be, so that attaching it
+    neither builds an index nor reads a row. What is left of a try that failed is dropped.
+    """
+    await discard(partition)
+    connection = db.current().connection
+    column = await db.fetchval(
+        """SELECT quote_ident(a.attname) FROM pg_partitioned_table p
+           JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
+           WHERE p.partrelid = $1::text::regclass""",
+        partition.table,
+    )
+    await connection.execute(
+        f"""CREATE TABLE {_made(partition)} (LIKE {partition.table} INCLUDING ALL,
+                CONSTRAINT {_made(partition)}_bounds CHECK ({column} IS NOT NULL
+                    AND {column} >= '{partition.begin.isoformat()}'::timestamptz
+                    AND {column} < '{partition.end.isoformat()}'::timestamptz))""",
+        timeout=COPIED_WITHIN_S,
+    )
     columns = await db.fetchval(
         """SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
            WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''""",
         partition.table,
     )
     await connection.execute(
-        f"INSERT INTO {made} ({columns}) SELECT {columns} FROM {partition.name} WHERE {staying}",  # noqa: S608 - names of ours
+        f"""INSERT INTO {_made(partition)} ({columns})
+            SELECT {columns} FROM {partition.name} WHERE {staying}""",  # noqa: S608 - names of ours
         *args,
-        timeout=REMADE_WITHIN_S,
+        timeout=COPIED_WITHIN_S,
     )
+    made = await _made_id(partition)
+    assert made is not None, "it was just made"
+    return made
+
+
+async def swap(partition: Partition, made: int) -> None:
+    """Put that copy in the partition's place, in the maintenance under way; as brief as drop().
+
+    No row is deleted on the way, so no trigger is in the way. Raises asyncpg.LockNotAvailableError like
+    drop(), and RuntimeError where somebody else made another copy since.
+    """
     await drop(partition)
-    await db.execute(f"ALTER TABLE {made} RENAME TO {partition.name}")
-    part = _bounds(partition.begin, partition.end)
-    await db.execute(f"ALTER TABLE {partition.table} ATTACH PARTITION {partition.name} {part}")
+    if await _made_id(partition) != made:
+        raise RuntimeError(f"the copy of {partition.name} is gone: somebody else is at it, too")
+    connection = db.current().connection
+    bounds = _bounds(partition.begin, partition.end)
+    for statement in (
+        f"ALTER TABLE {_made(partition)} RENAME TO {partition.name}",
+        f"ALTER TABLE {partition.table} ATTACH PARTITION {partition.name} {bounds}",
+        f"ALTER TABLE {partition.name} DROP CONSTRAINT {_made(partition)}_bounds",
+    ):
+        await connection.execute(statement, timeout=COPIED_WITHIN_S)
+
+
+async def discard(partition: Partition) -> None:
+    """Drop the copy, if there is one, in the maintenance under way."""
+    await db.current().connection.execute(f"DROP TABLE IF EXISTS {_made(partition)}", timeout=COPIED_WITHIN_S)
+
+
+def _made(partition: Partition) -> str:
+    return f"{partition.name}_made"
+
+
+async def _made_id(partition: Partition) -> int | None:
+    found: int | None = await db.fetchval("SELECT to_regclass($1)::oid::int8", _made(partition))
+    return found
 
 
 async def _names(table: str) -> set[str]:

@@ -160,3 +160,14 @@ def rotate() -> Iterator[Callable[..., None]]:
     finally:
         keys._secrets = before
         keys.derived.cache_clear()
+
+
+@pytest.fixture
+def sealed_by_hand(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The server's own worker seals nothing meanwhile, until this is undone."""
+
+    async def nobody() -> list[str]:
+        return []
+
+    monkeypatch.setattr("domain.audit_logs.seals._unsealed", nobody)
+    return monkeypatch

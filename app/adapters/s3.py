@@ -41,22 +41,42 @@ class S3:
         await self._stack.aclose()
 
     async def put(self, name: str, content: bytes, *, content_type: str) -> None:
-        """Write a file. Raises Unavailable `s3_unavailable`."""
+        """Write a file that is not there yet; one that is there is never written over.
+
+        That it is there with this content is fine: an earlier try got through. Raises FileExistsError where
+        it has another one, and Unavailable `s3_unavailable`.
+        """
         if not self._breaker.lets():
             raise Unavailable("The file storage fails too often just now.", code="s3_unavailable")
         well = False
         try:
             async with asyncio.timeout(WITHIN_S):
                 client = await self._opened()
-                await client.put_object(
-                    Bucket=self._bucket.name, Key=name, Body=content, ContentType=content_type
-                )
+                found = await self._put_or_read(client, name, content, content_type)
             well = True
         except (BotoCoreError, ClientError, TimeoutError) as error:
             said = f"The file storage refused {name}: {error or type(error).__name__}"
             raise Unavailable(said, code="s3_unavailable") from error
         finally:
             self._breaker.done(well)
+        if found != content:
+            raise FileExistsError(f"the file storage has another {name} already")
+
+    async def _put_or_read(self, client: Any, name: str, content: bytes, content_type: str) -> bytes:
+        """What the file has in it from now on: what is given, or what was there."""
+        try:
+            await client.put_object(
+                Bucket=self._bucket.name, Key=name, Body=content, ContentType=content_type, IfNoneMatch="*"
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "PreconditionFailed":
+                raise
+        else:
+            return content
+        answer = await client.get_object(Bucket=self._bucket.name, Key=name)
+        async with answer["Body"] as body:
+            found: bytes = await body.read()
+        return found
 
     async def _opened(self) -> Any:
         async with self._opening:

@@ -4,6 +4,7 @@ Where the shell gives a place for them (install), each team's newest checkpoint 
 minute of the first one that is not there yet.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final
@@ -13,9 +14,11 @@ import msgspec
 from domain import jobs
 from domain.audit_logs.seals_model import SignedCheckpoint
 
-# Takes a name such as `audit/team_…/000000000042.json` and a JSON text. Raises where it is not kept.
+# Takes a name such as `audit/team_…/000000000042.json` and a JSON text. Raises where it is not kept, and
+# FileExistsError where something else is kept under that name: nothing is ever written over.
 Keep = Callable[[str, bytes], Awaitable[None]]
 AFTER: Final = timedelta(minutes=1)
+log = logging.getLogger("maycole.audit")
 
 
 class Copy(msgspec.Struct, frozen=True):
@@ -40,7 +43,14 @@ async def enqueue(team_id: str) -> None:
         await jobs.enqueue(COPY, Copy(team_id), after=AFTER, dedupe_key=team_id)
 
 
-async def write(checkpoint: SignedCheckpoint | None) -> None:
-    if _keep is not None and checkpoint is not None:
-        name = f"audit/{checkpoint.team_id}/{checkpoint.number:012}.json"
+async def write(checkpoint: SignedCheckpoint) -> None:
+    """Copy it. Raises jobs.GiveUp where another checkpoint with its number was copied before."""
+    if _keep is None:
+        return
+    name = f"audit/{checkpoint.team_id}/{checkpoint.number:012}.json"
+    try:
         await _keep(name, msgspec.json.encode(checkpoint) + b"\n")
+    except FileExistsError as error:
+        # Two histories: the database was put back to an earlier day, or signed again.
+        log.critical("%s; it is kept: run `maycole audit verify --checkpoints` with it", error)
+        raise jobs.GiveUp(str(error)) from error

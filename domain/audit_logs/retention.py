@@ -9,16 +9,21 @@ Rows are never deleted: a month's partition is dropped, or made anew from the ro
 stay in the seals, so every checkpoint can still be computed again (domain/audit_logs/verification.py).
 """
 
+import asyncio
 import logging
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Final
 
+import asyncpg
 import msgspec
 from msgspec import Meta
 
 from domain import db, jobs, partitions
 from domain.actor import Actor
 from domain.audit_logs import seals
+from domain.audit_logs.apart import Apart
+from domain.audit_logs.tree import Damaged
 from domain.clock import now
 from domain.errors import Invalid, NotFound
 from domain.events import Change, Event, Resource
@@ -30,6 +35,8 @@ log = logging.getLogger("maycole.audit")
 KEEP_DAYS: Final = 400
 KEEP_DAYS_MIN: Final = 30
 KEEP_DAYS_MAX: Final = 36_500
+SWAP_TRIES: Final = 20
+SWAP_AGAIN_AFTER_S: Final = 3
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext('audit retention'))"
 
 
@@ -117,61 +124,108 @@ async def _change(actor: Actor, team_id: str, kind: type[_RetentionEvent], **fie
     return after
 
 
-@jobs.cron("audit.expire", every=timedelta(hours=6), within_s=600)
+@jobs.cron("audit.expire", every=timedelta(hours=6), within_s=partitions.COPIED_WITHIN_S + 600)
 async def expire() -> None:
-    """Let go of the months that have had their time."""
+    """Let go of the months that have had their time.
+
+    Rows of a team whose checkpoint cannot be made stay. Raises apart.Failed at the end where there is one.
+    """
+    apart = Apart("let go")
     for month in await partitions.ended("audit_logs", before=now() - timedelta(days=KEEP_DAYS_MIN)):
-        going = await _going(month)
-        for team_id, last in going.items():
-            await _announce(team_id, last)
+        counted = await _count(month)
+        going = await _may_go(month, counted)
+        for team_id in going:
+            with apart.team(team_id):
+                await _announce(team_id, counted[team_id].last)
         if going:
             await _let_go(month)
+    apart.end()
 
 
-async def _going(month: Partition) -> dict[str, int]:
-    """The teams whose rows of this month have had their time, and the last row of each."""
+class _Rows(msgspec.Struct, frozen=True):
+    """How many rows a team has in a month, and the last one's seq."""
+
+    count: int
+    last: int
+
+
+async def _count(month: Partition) -> dict[str, _Rows]:
+    """What teams have rows in this month: all of it is read."""
+    async with db.maintenance(within_s=partitions.COPIED_WITHIN_S) as unit:
+        rows = await unit.connection.fetch(
+            f"SELECT team_id, count(*), max(seq) AS last FROM {month.name} GROUP BY team_id",  # noqa: S608 - a name of ours
+            timeout=partitions.COPIED_WITHIN_S,
+        )
+    return {row["team_id"]: db.as_struct(_Rows, row) for row in rows}
+
+
+async def _may_go(month: Partition, teams: Iterable[str]) -> list[str]:
+    """Those of the teams whose rows of this month have had their time."""
     rows = await db.fetch(
-        """SELECT r.team_id, r.last
-            FROM (SELECT team_id, max(seq) AS last FROM audit_logs
-                  WHERE "timestamp" >= $4 AND "timestamp" < $1 GROUP BY team_id) r
-            LEFT JOIN audit_policies p USING (team_id)
+        """SELECT t.team_id FROM unnest($1::text[]) AS t (team_id) LEFT JOIN audit_policies p USING (team_id)
             WHERE p.held_since IS NULL
-              AND $1 <= $2::timestamptz - make_interval(days => coalesce(p.keep_days, $3))""",
+              AND $2 <= $3::timestamptz - make_interval(days => coalesce(p.keep_days, $4))
+            ORDER BY t.team_id""",
+        list(teams),
         month.end,
         now(),
         KEEP_DAYS,
-        month.begin,
     )
-    return {row["team_id"]: row["last"] for row in rows}
+    return [row["team_id"] for row in rows]
 
 
 async def _announce(team_id: str, last: int) -> None:
     """A checkpoint says that rows up to `last` may be gone, once all of them are sealed."""
     while (newest := await seals.newest(team_id)) is None or newest.to_seq < last:
         if not await seals.seal(team_id):
-            raise seals.Damaged(f"{team_id} has rows up to {last} that cannot be sealed")
+            raise Damaged(f"{team_id} has rows up to {last} that cannot be sealed")
     if newest.kept_from <= last:
         await seals.seal(team_id, kept_from=last + 1)
 
 
 async def _let_go(month: Partition) -> None:
-    """Drop the month, or make it anew from the rows that stay: what holds is looked at once more."""
-    async with db.maintenance() as unit:
-        await unit.connection.execute(_LOCK)
-        await unit.connection.execute(f"SET LOCAL statement_timeout = '{partitions.REMADE_WITHIN_S}s'")
-        going = [
-            team_id
-            for team_id, last in (await _going(month)).items()
-            if (newest := await seals.newest(team_id)) is not None and newest.kept_from > last
-        ]
-        stays, goes = await unit.connection.fetchrow(
-            f"""SELECT count(*) FILTER (WHERE NOT team_id = ANY($1)),
-                       count(*) FILTER (WHERE team_id = ANY($1)) FROM {month.name}""",  # noqa: S608 - a name of ours
-            going,
-            timeout=partitions.REMADE_WITHIN_S,
-        )
-        if stays:
-            await partitions.remake(month, "NOT team_id = ANY($1)", going)
+    """Drop the month, or put a copy of the rows that stay in its place: others read and write meanwhile."""
+    made = None
+    async with db.maintenance(within_s=partitions.COPIED_WITHIN_S):
+        counted = await _count(month)
+        going = await _announced(month, counted)
+        if not going:
+            return
+        if len(going) < len(counted):
+            made = await partitions.copy(month, "NOT team_id = ANY($1)", going)
+    for tries_left in reversed(range(SWAP_TRIES)):
+        try:
+            await _swap(month, made, counted, going)
+        except asyncpg.LockNotAvailableError:
+            if not tries_left:
+                raise
+            await asyncio.sleep(SWAP_AGAIN_AFTER_S)
         else:
+            return
+
+
+async def _announced(month: Partition, counted: Mapping[str, _Rows]) -> list[str]:
+    """Those that may go and whose checkpoint says so."""
+    return [
+        team_id
+        for team_id in await _may_go(month, counted)
+        if (newest := await seals.newest(team_id)) is not None and newest.kept_from > counted[team_id].last
+    ]
+
+
+async def _swap(month: Partition, made: int | None, counted: Mapping[str, _Rows], going: list[str]) -> None:
+    """The moment in which rows go, if all is as it was when they were copied; else the next run does it."""
+    async with db.maintenance(within_s=partitions.COPIED_WITHIN_S) as unit:
+        same = await _count(month) == counted
+        await unit.connection.execute(_LOCK)  # no hold comes in between from here on
+        if not same or await _announced(month, counted) != going:
+            log.warning("%s: what is kept of it has changed meanwhile, so it stays until later", month.name)
+            await partitions.discard(month)
+            return
+        if made is None:
             await partitions.drop(month)
-        log.info("%s: %d audit rows of %d teams went, %d stay", month.name, goes, len(going), stays)
+        else:
+            await partitions.swap(month, made)
+    went = sum(counted[team_id].count for team_id in going)
+    stay = sum(rows.count for rows in counted.values()) - went
+    log.info("%s: %d audit rows of %d teams went, %d stay", month.name, went, len(going), stay)

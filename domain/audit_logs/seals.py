@@ -10,7 +10,6 @@ top that can be read is there, and no later one comes in between.
 """
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -18,48 +17,54 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from domain import channels, db, jobs, pages
+from domain import db, jobs, pages
 from domain.actor import Actor
 from domain.audit_logs import copies, leaves, merkle, signing, tree
+from domain.audit_logs.apart import Apart
 from domain.audit_logs.copies import Copy
 from domain.audit_logs.merkle import Grown
 from domain.audit_logs.seals_model import Checkpoint, Sealed, SignedCheckpoint
+from domain.audit_logs.tree import Damaged
+from domain.audit_logs.waiting import Waiting
 from domain.clock import now
 from domain.pages import Page
 from domain.record import record
 from domain.teams import policy
 
-log = logging.getLogger("maycole.audit")
 EVERY = timedelta(seconds=5)
 WORK_S = 50
+# While a trail is damaged each run fails: the more often it is tried, the fewer parked jobs that leaves.
+TRIES = 100
+_waiting = Waiting()
 _COLUMNS = ", ".join(f"s.{name}" for name in Checkpoint.__struct_fields__)
 _SIGNED = f"SELECT {_COLUMNS}, k.public AS public_key FROM audit_seals s JOIN audit_keys k ON k.id = s.key_id"  # noqa: S608 - names of ours
 
 
-class Damaged(Exception):
-    """The rows that are to be sealed are not a trail."""
-
-
-@jobs.cron("audit.seal", every=EVERY, within_s=WORK_S + 10)
+@jobs.cron("audit.seal", every=EVERY, tries=TRIES, within_s=WORK_S + 10)
 async def seal_all() -> None:
-    """Seal what is new in every team's trail; what is not done within WORK_S is left to the next run."""
+    """Seal what is new in every team's trail; what is not done within WORK_S is left to the next run.
+
+    Raises apart.Failed at the end where a team's trail cannot be sealed.
+    """
     loop = asyncio.get_running_loop()
     until = loop.time() + WORK_S
+    apart = Apart("sealed")
     for team_id in await _unsealed():
-        try:
-            while await seal(team_id) == tree.SEAL_MAX and loop.time() < until:
+        with apart.team(team_id):
+            while (sealed := await seal(team_id)) == tree.SEAL_MAX and loop.time() < until:
                 pass
-        except Damaged as damaged:
-            log.critical("not sealed: %s; run `maycole audit verify`", damaged)
+            if sealed < tree.SEAL_MAX:
+                _waiting.done(team_id)
         if loop.time() >= until:
-            return
+            break
+    apart.end()
 
 
 async def seal(team_id: str, *, kept_from: int | None = None) -> int:
     """Put the next rows of this team, at most tree.SEAL_MAX, under a new checkpoint; how many they were.
 
     With `kept_from` there is a checkpoint in any case: it says that rows before that one may be gone.
-    Raises Damaged.
+    Raises tree.Damaged.
     """
     async with db.transaction() as unit:
         await unit.connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"seals of {team_id}")
@@ -74,7 +79,7 @@ async def seal(team_id: str, *, kept_from: int | None = None) -> int:
         if not rows and kept_from is None:
             return 0
         _dense(team_id, size, rows)
-        grown = await _grown(team_id, size)
+        grown = await _grown(team_id, before)
         added = [leaves.hash_of(row) for row in rows]
         for leaf in added:
             grown.add(leaf)
@@ -101,8 +106,14 @@ async def seal(team_id: str, *, kept_from: int | None = None) -> int:
 
 @copies.COPY.handler
 async def copy(wanted: Copy) -> None:
-    """Copy the newest checkpoint of a team: the others are under its root."""
-    await copies.write(await newest(wanted.team_id))
+    """Copy the newest checkpoint of a team: the others are under its root.
+
+    While this runs no other job for it is taken (copies.enqueue), so what came meanwhile is copied, too.
+    """
+    copied = 0
+    while (checkpoint := await newest(wanted.team_id)) is not None and checkpoint.number != copied:
+        await copies.write(checkpoint)
+        copied = checkpoint.number
 
 
 async def newest(team_id: str) -> SignedCheckpoint | None:
@@ -146,17 +157,7 @@ def signed(checkpoint: Checkpoint, public: bytes) -> SignedCheckpoint:
 
 
 async def _unsealed() -> list[str]:
-    """The teams with rows that are under no checkpoint, those that have waited longest first."""
-    prefix = channels.audit("")
-    rows = await db.fetch(
-        """SELECT substr(h.channel, $2) AS team_id FROM stream_heads h
-           LEFT JOIN LATERAL (SELECT to_seq, sealed_at FROM audit_seals
-                              WHERE team_id = substr(h.channel, $2) ORDER BY number DESC LIMIT 1) s ON true
-           WHERE h.channel LIKE $1 AND h.top > coalesce(s.to_seq, 0) ORDER BY s.sealed_at NULLS FIRST""",
-        f"{prefix}%",
-        len(prefix) + 1,
-    )
-    return [row["team_id"] for row in rows]
+    return await _waiting.teams()
 
 
 def _dense(team_id: str, size: int, rows: Sequence[Any]) -> None:
@@ -166,10 +167,17 @@ def _dense(team_id: str, size: int, rows: Sequence[Any]) -> None:
             raise Damaged(f"the audit trail of {team_id} has row {row['seq']} where {seq} should be")
 
 
-async def _grown(team_id: str, size: int) -> Grown:
+async def _grown(team_id: str, before: Checkpoint | None) -> Grown:
+    """The tree as it was sealed last. Raises Damaged where what is kept of it does not lead to that root."""
+    size = before.to_seq if before is not None else 0
     edge = merkle.subtrees(0, size)
     hashes = await tree.hashes(team_id, edge)
-    return Grown(size, [hashes[subtree] for subtree in edge], made_from=tree.TILE_LEVEL)
+    grown = Grown(size, [hashes[subtree] for subtree in edge], made_from=tree.TILE_LEVEL)
+    if before is not None and grown.root() != before.root:
+        raise Damaged(
+            f"what is kept of the audit trail of {team_id} is not what checkpoint {before.number} sealed"
+        )
+    return grown
 
 
 async def _write(connection: asyncpg.Connection, checkpoint: Checkpoint, added: bytes, grown: Grown) -> None:

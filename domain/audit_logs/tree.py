@@ -17,8 +17,12 @@ TILE: Final = 1 << TILE_LEVEL
 SEAL_MAX: Final = 1024
 
 
+class Damaged(Exception):
+    """What is kept of a trail is none: rows, leaves or nodes are missing, or not those that were sealed."""
+
+
 async def hashes(team_id: str, wanted: Iterable[Subtree]) -> dict[Subtree, bytes]:
-    """The hashes of complete subtrees that are sealed."""
+    """The hashes of complete subtrees that are sealed. Raises Damaged where one is missing or cut short."""
     high = sorted(subtree for subtree in wanted if subtree[0] >= TILE_LEVEL)
     low = sorted(subtree for subtree in wanted if subtree[0] < TILE_LEVEL)
     found = await _nodes(team_id, high) if high else {}
@@ -27,7 +31,12 @@ async def hashes(team_id: str, wanted: Iterable[Subtree]) -> dict[Subtree, bytes
         for level, index in low:
             begin = (index << level) - tile * TILE
             if 0 <= begin < TILE:
-                found[level, index] = _folded(leaves[begin : begin + (1 << level)])
+                among = leaves[begin : begin + (1 << level)]
+                if sum(map(len, among)) != HASH_BYTES << level:
+                    raise Damaged(
+                        f"the audit trail of {team_id} lacks leaves from row {(index << level) + 1} on"
+                    )
+                found[level, index] = _folded(among)
     return found
 
 
@@ -60,7 +69,11 @@ async def _nodes(team_id: str, wanted: list[Subtree]) -> dict[Subtree, bytes]:
         [level for level, _ in wanted],
         [index for _, index in wanted],
     )
-    return {(row["level"], row["index"]): row["hash"] for row in rows}
+    found = {(row["level"], row["index"]): row["hash"] for row in rows}
+    for node in wanted:
+        if len(found.get(node, b"")) != HASH_BYTES:
+            raise Damaged(f"the audit trail of {team_id} lacks the node {node}")
+    return found
 
 
 def _folded(level: list[bytes]) -> bytes:

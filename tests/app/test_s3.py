@@ -17,8 +17,8 @@ from app.adapters.s3 import S3
 from app.background import copying
 from app.config import ConfigError, read
 from app.config_s3 import Bucket
-from domain import db
-from domain.audit_logs import seals
+from domain import db, jobs
+from domain.audit_logs import copies, seals
 from domain.audit_logs.seals_model import SignedCheckpoint
 from domain.errors import Unavailable
 from tests.domain.trails import seal_in_steps, trail
@@ -48,7 +48,7 @@ async def looked(server: str) -> AsyncIterator[Any]:
         yield client
 
 
-@pytest.mark.usefixtures("url")
+@pytest.mark.usefixtures("url", "sealed_by_hand")
 async def test_the_newest_checkpoint_is_copied_and_verification_takes_the_copy(
     looked: Any, server: str, tmp_path: Path
 ) -> None:
@@ -70,6 +70,63 @@ async def test_the_newest_checkpoint_is_copied_and_verification_takes_the_copy(
     file = tmp_path / "copy"
     file.write_bytes(text)
     assert [one.to_seq for one in audit_cli.read(file)] == [12]
+
+
+async def texts(looked: Any, team_id: str) -> dict[str, bytes]:
+    """What is in the bucket of a team, by number."""
+    listed = await looked.list_objects_v2(Bucket="kept", Prefix=f"audit/{team_id}/")
+    found = {}
+    for one in listed.get("Contents", []):
+        answer = await looked.get_object(Bucket="kept", Key=one["Key"])
+        found[one["Key"].removeprefix(f"audit/{team_id}/")] = await answer["Body"].read()
+    return found
+
+
+@pytest.mark.usefixtures("url", "sealed_by_hand")
+async def test_a_copy_is_never_written_over(
+    looked: Any, server: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with copying(read({**KEYS, "AWS_S3_ENDPOINT": server})):
+        owner, team_id = await trail(5)
+        await seal_in_steps(owner, team_id)
+        await seals.copy(seals.Copy(team_id))
+        first = await texts(looked, team_id)
+        await seals.copy(seals.Copy(team_id))  # done at least once: the second time, too
+        assert list(first) == ["000000000001.json"]
+        assert await texts(looked, team_id) == first
+        assert "another" not in caplog.text
+
+        other = f"audit/{team_id}/000000000002.json"
+        await looked.put_object(Bucket="kept", Key=other, Body=b"of another history")
+        await seal_in_steps(owner, team_id, 1)
+        with pytest.raises(jobs.GiveUp, match="has another"):
+            await seals.copy(seals.Copy(team_id))
+        assert await texts(looked, team_id) == {**first, "000000000002.json": b"of another history"}
+        assert [
+            record.levelname for record in caplog.records if f"has another {other}" in record.getMessage()
+        ] == ["CRITICAL"]
+
+
+@pytest.mark.usefixtures("url", "sealed_by_hand")
+async def test_a_checkpoint_that_comes_while_another_is_copied_is_copied_too() -> None:
+    written: list[str] = []
+
+    async def keep(name: str, text: bytes) -> None:
+        written.append(name[-8:])
+        if len(written) == 1:
+            await seal_in_steps(owner, team_id, 1)
+
+    owner, team_id = await trail(5)
+    await seal_in_steps(owner, team_id)
+    copies.install(keep)
+    try:
+        await seals.copy(seals.Copy(team_id))
+    finally:
+        copies.install(None)
+    newest = await seals.newest(team_id)
+    assert newest is not None
+    assert len(written) > 1
+    assert written[-1] == f"{newest.number:03}.json"
 
 
 async def test_a_storage_that_does_not_answer_is_said_so_and_left_alone(server: str) -> None:

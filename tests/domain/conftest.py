@@ -53,17 +53,6 @@ async def scratch(outside: asyncpg.Connection) -> AsyncIterator[Scratch]:
 
 
 @pytest.fixture
-def sealed_by_hand(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """The server's own worker seals nothing meanwhile, until this is undone."""
-
-    async def nobody() -> list[str]:
-        return []
-
-    monkeypatch.setattr("domain.audit_logs.seals._unsealed", nobody)
-    return monkeypatch
-
-
-@pytest.fixture
 async def whole_pool(url: str) -> AsyncIterator[None]:
     """Whatever the test does to connections, the pool has all of them afterwards, and each one is sound."""
     yield

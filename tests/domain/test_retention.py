@@ -1,5 +1,7 @@
 """Retention: months that have had their time go, what is under a hold stays, and the tree stays whole."""
 
+import asyncio
+from contextvars import Context
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -8,8 +10,11 @@ import pytest
 from domain import db, partitions
 from domain.actor import Actor
 from domain.audit_logs import merkle, proofs, retention, seals
+from domain.audit_logs.apart import Failed
 from domain.clock import now
 from domain.errors import Invalid, NotFound
+from domain.partitions import Partition
+from tests.domain.test_seals import forget, tamper
 from tests.domain.trails import length, lengthen, seal_in_steps, trail, verified
 
 pytestmark = pytest.mark.usefixtures("url", "sealed_by_hand")
@@ -94,6 +99,91 @@ async def test_what_is_under_a_hold_stays_and_others_of_that_month_go(
     await retention.release(Actor(), team_id)
     await retention.expire()
     assert await length(team_id) == 2
+
+
+async def test_a_team_whose_trail_is_damaged_keeps_its_rows_and_others_of_that_month_go(
+    old: datetime, outside: asyncpg.Connection
+) -> None:
+    owner, team_id = await trail(299)
+    await seal_in_steps(owner, team_id)
+    await lengthen(owner, team_id, 1)
+    _, other_id = await trail(20)
+    await tamper(outside, "DELETE FROM audit_nodes WHERE team_id = $1", team_id)
+    try:
+        with pytest.raises(Failed, match=f"1 trails were not let go: {team_id}"):
+            await retention.expire()
+        assert await length(team_id) == 300
+        assert await length(other_id) == 0
+    finally:
+        await forget(outside, team_id)
+
+
+async def test_writers_are_not_blocked_by_a_copy_and_only_taking_its_place_is_tried_again(
+    old: datetime, outside: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, team_id = await trail(20)
+    _, held_id = await trail(20)
+    await retention.hold(Actor(), held_id)
+    monkeypatch.setattr(retention, "SWAP_AGAIN_AFTER_S", 0)
+    copied: list[str] = []
+    copy, swap = partitions.copy, partitions.swap
+
+    async def counted(month: Partition, *args: object) -> int:
+        copied.append(month.name)
+        made = await copy(month, *args)  # type: ignore[arg-type]  # as they came
+        assert await written() == "INSERT 0 1"
+        return made
+
+    async def written() -> str:
+        """A row of another month, of whoever waits for nobody; it is not kept."""
+        await outside.execute("BEGIN; SET LOCAL lock_timeout = '100ms'")
+        try:
+            tag: str = await outside.execute(
+                """INSERT INTO audit_logs (id, seq, team_id, action, resource_type, resource, "timestamp",
+                                           metadata, changes, outcome)
+                   VALUES ('aud_x', 1, 'team_x', 'a.b', 'a', 'a', now(), '{}', '{}', 'success')"""
+            )
+        finally:
+            await outside.execute("ROLLBACK")
+        return tag
+
+    async def taken_once(month: Partition, made: int) -> None:
+        monkeypatch.setattr(partitions, "swap", swap)
+        raise asyncpg.LockNotAvailableError("others are at it")
+
+    monkeypatch.setattr(partitions, "copy", counted)
+    monkeypatch.setattr(partitions, "swap", taken_once)
+    await retention.expire()
+    assert copied == [f"audit_logs_{old:%Y%m}01"]
+    assert await length(team_id) == 0
+    assert await length(held_id) == 21
+
+
+async def test_a_hold_that_comes_while_a_copy_is_made_holds(
+    old: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, team_id = await trail(20)
+    _, held_id = await trail(20)
+    await retention.hold(Actor(), held_id)
+    copy = partitions.copy
+
+    async def held_meanwhile(month: Partition, *args: object) -> int:
+        await asyncio.create_task(outside_of_it(), context=Context())
+        return await copy(month, *args)  # type: ignore[arg-type]  # as they came
+
+    async def outside_of_it() -> None:
+        monkeypatch.setattr("domain.record.now", now)
+        await retention.hold(Actor(), team_id)
+
+    monkeypatch.setattr(partitions, "copy", held_meanwhile)
+    await retention.expire()
+    assert await length(team_id) == 21
+    assert await db.fetchval("SELECT to_regclass($1)", f"audit_logs_{old:%Y%m}01_made") is None
+    monkeypatch.setattr(partitions, "copy", copy)
+    await retention.release(Actor(), team_id)
+    await retention.expire()
+    assert await length(team_id) == 2
+    assert await length(held_id) == 21
 
 
 async def test_a_team_that_keeps_its_rows_longer_keeps_them(

@@ -7,8 +7,10 @@ import pytest
 from pymerkle import InmemoryTree
 
 from domain import crypto, db, streams
-from domain.audit_logs import leaves, merkle, proofs, seals, signing, tree
+from domain.audit_logs import leaves, merkle, proofs, seals, signing, tree, waiting
+from domain.audit_logs.apart import Failed
 from domain.errors import Conflict, NotFound
+from domain.streams import Head
 from tests.domain.people import somebody
 from tests.domain.trails import length, lengthen, seal_in_steps, trail, verified
 
@@ -128,16 +130,106 @@ async def test_a_trail_with_a_hole_is_not_sealed_over_and_holds_up_no_other(
     _, other_id = await trail(6)
     await tamper(outside, "DELETE FROM audit_logs WHERE team_id = $1 AND seq = 3", team_id)
     try:
-        with pytest.raises(seals.Damaged):
+        with pytest.raises(tree.Damaged):
             await seals.seal(team_id)
         sealed_by_hand.undo()
-        await seals.seal_all()
+        with pytest.raises(Failed, match=team_id):
+            await seals.seal_all()
         assert f"the audit trail of {team_id} has row 4 where 3 should be" in caplog.text
         assert (await verified(other_id)).sealed == 6
     finally:
-        # Nothing is left that others would stumble over.
-        await tamper(outside, "DELETE FROM audit_logs WHERE team_id = $1", team_id)
-        await tamper(outside, "DELETE FROM stream_heads WHERE channel = $1", f"audit:{team_id}")
+        await forget(outside, team_id)
+
+
+# Each is done to the teams' trails of 300 rows; what is kept of the first 256 is the node (8, 0).
+DAMAGES = {
+    "a node is gone": "DELETE FROM audit_nodes WHERE team_id = $1",
+    "a node is cut short": "UPDATE audit_nodes SET hash = substr(hash, 1, 16) WHERE team_id = $1",
+    "a node is another": "UPDATE audit_nodes SET hash = sha256(hash) WHERE team_id = $1",
+    "leaves are gone": "DELETE FROM audit_seals WHERE team_id = $1 AND number = 1",
+    "leaves are others": "UPDATE audit_seals SET leaves = sha256(leaves) WHERE team_id = $1 AND number = 2",
+}
+
+
+@pytest.mark.parametrize("sql", DAMAGES.values(), ids=DAMAGES)
+async def test_what_is_kept_of_a_tree_is_damaged_and_that_holds_up_no_other(
+    outside: asyncpg.Connection,
+    sealed_by_hand: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    sql: str,
+) -> None:
+    owner, team_id = await trail(299)
+    await seal_in_steps(owner, team_id, 1)
+    await lengthen(owner, team_id, 1)
+    _, other_id = await trail(6)
+    await tamper(outside, sql, team_id)
+    try:
+        with pytest.raises(tree.Damaged, match=team_id):
+            await seals.seal(team_id)
+        sealed_by_hand.undo()
+        with pytest.raises(Failed, match=team_id):
+            await seals.seal_all()
+        assert f"not sealed: {team_id}" in caplog.text
+        assert (await verified(other_id)).sealed == 6
+    finally:
+        await forget(outside, team_id)
+
+
+async def test_whatever_fails_for_one_team_holds_up_no_other_but_an_absent_database_is_said_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[str] = []
+    errors: dict[str, Exception] = {"team_a": KeyError("a")}
+
+    async def unsealed() -> list[str]:
+        return ["team_a", "team_b", "team_c"]
+
+    async def seal(team_id: str) -> int:
+        tried.append(team_id)
+        if team_id in errors:
+            raise errors[team_id]
+        return 0
+
+    monkeypatch.setattr(seals, "_unsealed", unsealed)
+    monkeypatch.setattr(seals, "seal", seal)
+    with pytest.raises(Failed, match="1 trails were not sealed: team_a"):
+        await seals.seal_all()
+    assert tried == ["team_a", "team_b", "team_c"]
+    errors["team_b"] = ConnectionResetError()
+    with pytest.raises(ConnectionResetError):
+        await seals.seal_all()
+    assert tried[3:] == ["team_a", "team_b"]
+
+
+async def test_a_look_is_at_trails_with_new_rows_and_at_what_was_left_and_a_round_at_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, old_id = await trail(5)
+    _, young_id = await trail(5)
+    monkeypatch.setattr(waiting, "PAGE", 3)
+    looks = waiting.Waiting()
+    first = await looks.teams()
+    assert {old_id, young_id} <= set(first), "the first look is at all"
+    assert len(first) == len(set(first))
+
+    recent: list[Head] = [Head(channel=f"audit:{young_id}", epoch="", offset=5)]
+
+    async def recent_heads(seconds: float) -> list[Head]:
+        return [*recent, Head(channel="items:x", epoch="", offset=1)]
+
+    monkeypatch.setattr(streams, "recent_heads", recent_heads)
+    assert {old_id, young_id} <= set(await looks.teams()), "nobody has said that they were done"
+    for team_id in first:
+        looks.done(team_id)
+    assert await looks.teams() == [young_id]
+    await seals.seal(young_id)
+    assert await looks.teams() == [], "it is sealed"
+    recent.clear()
+    monkeypatch.setattr(waiting, "ROUND_EVERY_S", 0)
+    found = await looks.teams()
+    assert old_id in found
+    assert young_id not in found
+    await seals.seal(old_id)
 
 
 @pytest.mark.parametrize("table", ["audit_logs", "audit_seals", "audit_nodes"])
@@ -175,3 +267,10 @@ async def tamper(connection: asyncpg.Connection, sql: str, *args: object) -> Non
         await connection.execute(sql, *args)
     finally:
         await connection.execute("SET session_replication_role = origin")
+
+
+async def forget(outside: asyncpg.Connection, team_id: str) -> None:
+    """Nothing is left that other tests would stumble over."""
+    for table in ("audit_logs", "audit_seals", "audit_nodes"):
+        await tamper(outside, f"DELETE FROM {table} WHERE team_id = $1", team_id)  # noqa: S608 - a name of ours
+    await tamper(outside, "DELETE FROM stream_heads WHERE channel = $1", f"audit:{team_id}")
