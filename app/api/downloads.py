@@ -19,7 +19,7 @@ from channels.http_stream import gone
 from channels.live_http import EXTENSION, LiveHttp
 from channels.tasks import until_any
 from domain import db
-from domain.errors import Invalid
+from domain.errors import DomainError, Invalid
 
 log = logging.getLogger("maycole.downloads")
 
@@ -68,7 +68,8 @@ class Download(Response[Any]):
         try:
             async with asyncio.timeout(self._within_s):
                 await until_any(gone(receive), self._send(send))
-        except (*db.UNREACHABLE, TimeoutError) as broken:
+        except (DomainError, *db.UNREACHABLE, TimeoutError) as broken:
+            # A DomainError: who asked may not have the rest.
             log.warning("%s broke off: %s: %s", request_id(scope), type(broken).__name__, broken)
         finally:
             await self._ended()

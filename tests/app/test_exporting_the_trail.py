@@ -143,9 +143,9 @@ async def stalled(url: str, ann: Person, long_trail: str) -> AsyncIterator[async
 async def test_who_hangs_up_ends_the_cursor_frees_the_connection_and_is_in_the_trail(
     stalled: asyncio.StreamWriter, long_trail: str
 ) -> None:
-    assert exports._running == 1
+    assert len(exports._running) == 1
     stalled.transport.abort()
-    await until(lambda: exports._running == 0)
+    await until(lambda: not exports._running)
     await until(lambda: _has_broken(long_trail))
     [*_, broken] = await rows_of(long_trail, "audit_logs.export_broken")
     assert broken["outcome"] == "failure"
@@ -158,7 +158,7 @@ async def _has_broken(team: str) -> bool:
 
 
 async def test_there_are_only_so_many_at_once(ann: Person, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "_running", exports.AT_ONCE)
+    monkeypatch.setattr(exports, "AT_ONCE", 0)
     team = await api.team(ann)
     answer = await ann.get(path(team, "csv"))
     problem(answer, 429, "too_many_exports")
