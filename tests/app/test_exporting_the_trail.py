@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from channels.live_http import LiveHttp
 from domain import db
 from domain.audit_logs import export as exports
 from tests.app.company import problem
@@ -179,6 +180,28 @@ async def test_what_breaks_off_is_not_taken_for_the_whole(
     with pytest.raises(httpx.RemoteProtocolError):
         await ann.get(path(team, "csv"))
     await until(lambda: _has_broken(team))
+
+
+async def test_where_its_end_cannot_be_told_the_client_is_cut_off(
+    ann: Person, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team = await api.team(ann)
+    aborted: list[LiveHttp] = []
+    abort = LiveHttp.abort
+
+    def watched(connection: LiveHttp) -> None:
+        aborted.append(connection)
+        abort(connection)
+
+    async def fails(export: exports.Export) -> None:
+        exports._running.discard(export)
+        raise OSError("the database is gone")
+
+    monkeypatch.setattr(LiveHttp, "abort", watched)
+    monkeypatch.setattr(exports.Export, "end", fails)
+    with pytest.raises(httpx.RemoteProtocolError):
+        await ann.get(path(team, "csv"))
+    await until(lambda: len(aborted) == 1)
 
 
 async def test_an_export_is_no_answer_to_an_rpc(url: str, ann: Person) -> None:
