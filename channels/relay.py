@@ -152,7 +152,7 @@ class Relay:
         return pushes
 
     async def reaches(self, feed: Feed, since: Since) -> bool:
-        """Whether everything after a position can still be had, and is no more than SIFTED_MAX; for `after`."""
+        """Whether all after a position can still be had, and is no more than SIFTED_MAX; for `after`."""
         if feed.kind.kept != "all" or (since.epoch and since.epoch != feed.epoch):
             return False
         if feed.last - since.offset > SIFTED_MAX:
