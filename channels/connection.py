@@ -180,7 +180,7 @@ class Connection:
     ) -> Subscribed:
         """A subscription that stands where the feed stands; the hub serves it once `_follow` says so.
 
-        One that `resumes` stands where the client stood, and is served from there on, however far back.
+        One that `resumes` stands where the client stood, and is served from there on.
         """
         self._relay.hub.flush(feed)
         subscription = Subscription(feed, encoding or self.encoding, by_server=by_server)

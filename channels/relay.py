@@ -38,6 +38,9 @@ UNSUBSCRIBE_AFTER_S: Final = 0.1
 AT_ONCE: Final = 4
 CHUNK: Final = 500
 RECOVERED_MAX: Final = 300
+# What a filter leaves out is read and decoded all the same: so far back at most, for so many at once.
+SIFTED_MAX: Final = 20_000
+SIFTED_AT_ONCE: Final = 4
 
 
 class Relay:
@@ -61,6 +64,7 @@ class Relay:
             ),
         )
         self.presence = Presence(self.bus)
+        self.sifting = asyncio.Semaphore(SIFTED_AT_ONCE)
         self._opening = Coalesced(self._open)
         self._heads = Coalesced(_heads_of)
         self._deepening: dict[Feed, asyncio.Task[None]] = {}
@@ -148,8 +152,10 @@ class Relay:
         return pushes
 
     async def reaches(self, feed: Feed, since: Since) -> bool:
-        """Whether everything after a position can still be had, however much it is; for `after`."""
+        """Whether all after a position can still be had, and is no more than SIFTED_MAX; for `after`."""
         if feed.kind.kept != "all" or (since.epoch and since.epoch != feed.epoch):
+            return False
+        if feed.last - since.offset > SIFTED_MAX:
             return False
         return await self.after(feed, since.offset, limit=1) is not None
 

@@ -11,7 +11,7 @@ from litestar.params import QueryParameter
 from app.api.downloads import MEDIA, Download, attachment, require_http
 from app.api.envelope import Cursor, Limit, Live, One, TeamId, live
 from app.pages import audit_reports
-from app.pipeline.identity import BY_KEY
+from app.pipeline.identity import BY_KEY, standing
 from domain.actor import Actor
 from domain.audit_logs import export as exports
 from domain.audit_logs import reports
@@ -97,7 +97,8 @@ class AuditLogsController(Controller):
             return _shown(await reports.make(caller, team, preset, only), form)
         if export:
             require_http(request)
-            begun = await exports.begin(caller, team, only, form)  # type: ignore[arg-type]  # _require_one saw to it
+            again = await standing(request)
+            begun = await exports.begin(caller, team, only, form, again=again)  # type: ignore[arg-type]  # _require_one saw to it
             return Download(begun.parts(), begun.end, form=form, name=begun.name, within_s=exports.WITHIN_S)
         return Response(live(*await audit_logs.page(caller, team, only, limit=limit, cursor=cursor)))
 

@@ -19,7 +19,7 @@ from channels.http_stream import gone
 from channels.live_http import EXTENSION, LiveHttp
 from channels.tasks import until_any
 from domain import db
-from domain.errors import Invalid
+from domain.errors import DomainError, Invalid
 
 log = logging.getLogger("maycole.downloads")
 
@@ -68,14 +68,19 @@ class Download(Response[Any]):
         try:
             async with asyncio.timeout(self._within_s):
                 await until_any(gone(receive), self._send(send))
-        except (*db.UNREACHABLE, TimeoutError) as broken:
+        except (DomainError, *db.UNREACHABLE, TimeoutError) as broken:
+            # A DomainError: who asked may not have the rest.
             log.warning("%s broke off: %s: %s", request_id(scope), type(broken).__name__, broken)
         finally:
-            await self._ended()
-            connection = _connection(scope)
-            if not self._is_sent and connection is not None:
-                connection.abort()
-        if self._is_sent:
+            is_whole = False
+            try:
+                await self._ended()
+                is_whole = self._is_sent
+            finally:
+                connection = _connection(scope)
+                if not is_whole and connection is not None:
+                    connection.abort()
+        if is_whole:
             # Not before it is known how it ended: who has all of it is known to have it.
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -4,6 +4,7 @@ A handler that takes `caller` is for signed-in users; one that takes `actor` als
 API keys pass only where a route says BY_KEY: what is about the account itself needs a session.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -45,6 +46,23 @@ async def provide_caller(request: Request[Any, Any, Any]) -> Actor:
     """The signed-in user."""
     caller: Actor = request.scope["state"]["caller"]
     return caller
+
+
+async def standing(request: Request[Any, Any, Any]) -> Callable[[], Awaitable[Actor]]:
+    """For what goes on after the caller was let in: whom the session or key that they came with stands for
+    each time it is asked. That raises Unauthenticated `session_over` once it is good no more.
+    """
+    nobody, caller = await provide_actor(request), await provide_caller(request)
+    # An API key does not say whose it is.
+    said = msgspec.structs.replace(_claims(request, nobody.ip), sub=caller.user)
+
+    async def again() -> Actor:
+        identity = (await credentials.identities([said])).get(said)
+        if identity is None:
+            raise Unauthenticated("What this began with is good no more.", code="session_over")
+        return identity.acting(nobody)
+
+    return again
 
 
 async def _caller(request: Request[Any, Any, Any]) -> Actor:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from domain import db
 from domain.actor import Actor
-from domain.audit_logs import leaves, merkle, seals, tree
+from domain.audit_logs import leaves, merkle, reading, seals, tree
 from domain.audit_logs.merkle import Range
 from domain.audit_logs.seals_model import Consistency, Proof, SignedCheckpoint
 from domain.errors import Conflict, NotFound
@@ -12,7 +12,7 @@ from domain.teams import policy
 
 
 async def inclusion(actor: Actor, team_id: str, row_id: str, *, size: int | None) -> Proof:
-    """That this row is under the checkpoint of that size, or under the newest.
+    """That this row is under the checkpoint of that size, or under the newest. It is a read of the row.
 
     Raises Conflict `not_sealed_yet` for a row that is younger than the checkpoint; NotFound.
     """
@@ -30,6 +30,7 @@ async def inclusion(actor: Actor, team_id: str, row_id: str, *, size: int | None
             raise Conflict("No checkpoint is over this row yet; one comes in seconds.", code="not_sealed_yet")
         index = row["seq"] - 1
         path = await _hashes(team_id, merkle.inclusion(index, under.to_seq))
+    await reading.row_was_read(actor, team_id, row_id)
     return Proof(
         record=leaves.record_of(row),
         leaf=leaves.leaf(row).decode(),

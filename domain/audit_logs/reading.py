@@ -76,7 +76,15 @@ def _members(only: Filter) -> list[tuple[str, Any]]:
 
 async def was_read(actor: Actor, team_id: str, only: Filter, count: int) -> None:
     """Leave a row for this, unless the same caller has left one for the same just now."""
-    what = told(only)
+    await _leave_a_row(actor, team_id, told(only), count)
+
+
+async def row_was_read(actor: Actor, team_id: str, row_id: str) -> None:
+    """The same for one row, asked for by its id."""
+    await _leave_a_row(actor, team_id, {"id": row_id}, 1)
+
+
+async def _leave_a_row(actor: Actor, team_id: str, what: dict[str, Any], count: int) -> None:
     if not await _just_now(actor, team_id, what):
         async with db.transaction():
             await record(actor, AuditLogsRead(team_id=team_id, what={"filter": what, "count": count}))

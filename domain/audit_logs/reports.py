@@ -20,6 +20,7 @@ from domain.actor import Actor
 from domain.audit_logs import reading
 from domain.audit_logs.model import AuditRecord, Filter
 from domain.clock import now
+from domain.errors import NotFound
 from domain.record import record
 from domain.teams import policy
 
@@ -168,9 +169,16 @@ async def _members(team_id: str) -> list[MemberAccess]:
     )
     roles = await policy.roles_of([row["user_id"] for row in rows])
     return [
-        MemberAccess(**dict(row), permissions=sorted(roles[row["user_id"]][team_id].permissions))
+        MemberAccess(**dict(row), permissions=_permissions(roles[row["user_id"]].get(team_id)))
         for row in rows
     ]
+
+
+def _permissions(role: policy.Role | None) -> list[str]:
+    """Raises NotFound where there is no role: the team was deleted since the caller's right was asked."""
+    if role is None:
+        raise NotFound.of("team")
+    return sorted(role.permissions)
 
 
 async def _keys(team_id: str) -> list[KeyAccess]:

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from channels.live_http import LiveHttp
 from domain import db
 from domain.audit_logs import export as exports
 from tests.app.company import problem
@@ -143,9 +144,9 @@ async def stalled(url: str, ann: Person, long_trail: str) -> AsyncIterator[async
 async def test_who_hangs_up_ends_the_cursor_frees_the_connection_and_is_in_the_trail(
     stalled: asyncio.StreamWriter, long_trail: str
 ) -> None:
-    assert exports._running == 1
+    assert len(exports._running) == 1
     stalled.transport.abort()
-    await until(lambda: exports._running == 0)
+    await until(lambda: not exports._running)
     await until(lambda: _has_broken(long_trail))
     [*_, broken] = await rows_of(long_trail, "audit_logs.export_broken")
     assert broken["outcome"] == "failure"
@@ -158,7 +159,7 @@ async def _has_broken(team: str) -> bool:
 
 
 async def test_there_are_only_so_many_at_once(ann: Person, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "_running", exports.AT_ONCE)
+    monkeypatch.setattr(exports, "AT_ONCE", 0)
     team = await api.team(ann)
     answer = await ann.get(path(team, "csv"))
     problem(answer, 429, "too_many_exports")
@@ -179,6 +180,28 @@ async def test_what_breaks_off_is_not_taken_for_the_whole(
     with pytest.raises(httpx.RemoteProtocolError):
         await ann.get(path(team, "csv"))
     await until(lambda: _has_broken(team))
+
+
+async def test_where_its_end_cannot_be_told_the_client_is_cut_off(
+    ann: Person, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team = await api.team(ann)
+    aborted: list[LiveHttp] = []
+    abort = LiveHttp.abort
+
+    def watched(connection: LiveHttp) -> None:
+        aborted.append(connection)
+        abort(connection)
+
+    async def fails(export: exports.Export) -> None:
+        exports._running.discard(export)
+        raise OSError("the database is gone")
+
+    monkeypatch.setattr(LiveHttp, "abort", watched)
+    monkeypatch.setattr(exports.Export, "end", fails)
+    with pytest.raises(httpx.RemoteProtocolError):
+        await ann.get(path(team, "csv"))
+    await until(lambda: len(aborted) == 1)
 
 
 async def test_an_export_is_no_answer_to_an_rpc(url: str, ann: Person) -> None:

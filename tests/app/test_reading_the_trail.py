@@ -13,6 +13,7 @@ import pytest
 from domain import db, ids, partitions
 from domain.audit_logs import search
 from domain.audit_logs.model import AuditRecord, Filter
+from domain.teams import policy
 from tests.app.company import Company, problem
 from tests.factories import Api, Person, item
 
@@ -236,6 +237,19 @@ async def test_permission_changes_and_copies_of_data_are_reported_in_their_windo
         {"preset": "data-exports", "filter": {}, "count": 3},
         {"preset": "permission-changes", "filter": {"from": "2999-01-01T00:00:00Z"}, "count": 0},
     ]
+
+
+async def test_a_report_of_a_team_that_is_deleted_under_it_is_of_no_team(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = await api.person("Ann")
+    team = await api.team(ann)
+    monkeypatch.setattr(policy.memory, "lasts_s", 60.0)
+    assert (await report(ann, team, "access")).status_code == 200
+    # Where nothing tells of it, the role is remembered, and so was let in.
+    await db.execute("UPDATE teams SET deleted_at = now() WHERE id = $1", team)
+    late = await ann.get(f"/audit-logs?teamId={team}&report=true&preset=access")
+    problem(late, 404, "not_found")
 
 
 EVIL = '=HYPERLINK("https://evil.example","x")<script>alert(1)</script>'

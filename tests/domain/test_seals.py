@@ -97,6 +97,25 @@ async def test_a_checkpoint_is_shown_to_begin_a_later_one() -> None:
         await proofs.consistency(owner, team_id, earlier=305, later=304)
 
 
+async def test_a_proof_is_a_read_of_its_row_and_in_the_trail_once() -> None:
+    owner, team_id = await trail(4)
+    await seals.seal(team_id)
+    found = await db.fetch("SELECT id FROM audit_logs WHERE team_id = $1 AND seq <= 2 ORDER BY seq", team_id)
+    first, second = (row["id"] for row in found)
+    for row_id in (first, second, first):
+        await proofs.inclusion(owner, team_id, row_id, size=None)
+    with pytest.raises(NotFound):
+        await proofs.inclusion(owner, team_id, "aud_00000000000000000000000000", size=None)
+    reads = await db.fetch(
+        """SELECT user_id, metadata FROM audit_logs WHERE team_id = $1 AND action = 'audit_logs.read'
+           ORDER BY seq""",
+        team_id,
+    )
+    assert [(row["user_id"], row["metadata"]) for row in reads] == [
+        (owner.user_id, {"filter": {"id": row_id}, "count": 1}) for row_id in (first, second)
+    ]
+
+
 async def test_strangers_are_told_nothing() -> None:
     owner, team_id = await trail(4)
     await seals.seal(team_id)

@@ -1,5 +1,6 @@
 """The audit trail, live: what of it one wants to hear, coming back to it, and all teams' trails for staff."""
 
+import asyncio
 import secrets
 from typing import Any
 
@@ -7,9 +8,10 @@ import pytest
 from centrifuge import Filter
 
 from app.config import Config
+from channels import pace, relay
 from channels.live import Live
 from channels.watchman import Watchman
-from domain import channels, db
+from domain import channels, db, streams
 from tests.factories import Api, Person, item
 from tests.listener import Listener, Listeners
 from tests.nodes import until
@@ -87,6 +89,49 @@ async def test_who_comes_back_gets_what_was_missed_however_much_was_filtered_out
         while len(_offsets(client.pushes, channel)) < 112:
             await client.frame()
     assert len(set(_offsets(client.pushes, channel))) == 112, "what was heard is not heard again"
+
+
+async def test_coming_back_from_too_far_is_said_to_be_so_and_not_all_are_read_for_at_once(
+    api: Api, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = await api.person()
+    team = await api.team(ann)
+    channel = channels.audit(team)
+    where = (await ann.get(f"/audit-logs?teamId={team}")).json()["position"]
+    since = {"recover": True, "epoch": where["epoch"], "offset": where["offset"]}
+    await busy(ann, team, times=20)
+    read, reading, most = streams.read, 0, 0
+
+    async def watched(channel: str, after: int, *, limit: int, until: int) -> Any:
+        nonlocal reading, most
+        reading += limit > 1
+        most = max(most, reading)
+        await asyncio.sleep(0.01 * (limit > 1))
+        found = await read(channel, after, limit=limit, until=until)
+        reading -= limit > 1
+        return found
+
+    monkeypatch.setattr(streams, "read", watched)
+    monkeypatch.setattr(pace, "CATCH_UP_ENTRIES", 10)
+    monkeypatch.setattr(relay, "RECOVERED_MAX", 20)  # what is no more comes from the ring
+    tf: Any = {"key": "action", "cmp": "eq", "val": "inventory.adjusted"}
+    asked = {"channel": channel, "tf": tf, **since}
+
+    async def comes_back() -> None:
+        async with raw(url, token=ann.token) as client:
+            answer = await client.ask(subscribe=asked)
+            assert answer["subscribe"]["recovered"]
+            while len(_offsets(client.pushes, channel)) < 20:
+                await client.frame()
+
+    await asyncio.gather(*(comes_back() for _ in range(3 * relay.SIFTED_AT_ONCE)))
+    assert most == relay.SIFTED_AT_ONCE
+
+    monkeypatch.setattr(relay, "SIFTED_MAX", 20)
+    async with raw(url, token=ann.token) as client:
+        answer = (await client.ask(subscribe=asked))["subscribe"]
+        assert answer["was_recovering"]
+        assert "recovered" not in answer
 
 
 def _offsets(pushes: list[dict[str, Any]], channel: str) -> list[int]:
