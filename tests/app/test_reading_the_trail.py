@@ -89,6 +89,14 @@ async def found(team: str, only: Filter, *, before: int | None = None, limit: in
         return await search.newest(team, only, before=before, limit=limit)
 
 
+@pytest.fixture(params=["rare words at once", "every word month by month"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However words are looked for, what is found is the same."""
+    if request.param != "rare words at once":
+        monkeypatch.setattr(search, "RARE", 0)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(
     "only",
     [
@@ -139,6 +147,7 @@ async def test_pages_of_whatever_shape_have_what_a_plain_query_finds(url: str, o
         assert seqs == [row["seq"] for row in expected]
 
 
+@pytest.mark.usefixtures("way")
 async def test_at_the_turn_of_a_month_rows_that_were_committed_late_are_in_their_place(url: str) -> None:
     [turn, *_] = await partitions.begins("audit_logs")
     team = await filled(1200, since=turn - timedelta(minutes=1150))
