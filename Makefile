@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 ARGS ?=
 ALTERATIONS ?= 2000
-TESTERS ?= 2
+TESTERS ?= 3
 
 .PHONY: help run demo test conformance faults tampering check format bench proto passwords lock clean
 

@@ -128,8 +128,11 @@ async def test_where_a_verb_forgets_the_rule_the_database_tells_it_as_a_conflict
 
     async def forget(actor: Actor, team_id: str, user_id: str) -> None: ...
 
+    async def somebody_else(team_id: str) -> list[str]:
+        return [bob.user]
+
     monkeypatch.setattr(membership, "step_down", forget)
-    monkeypatch.setattr(teams, "_would_be_orphaned", lambda members, without: False)
+    monkeypatch.setattr(membership, "open_owners", somebody_else)
     for attempt in (
         lambda: members.change_role(ann, team, ann.user, RoleChange(role="viewer")),
         lambda: members.remove(ann, team, ann.user),
