@@ -199,6 +199,8 @@ async def _explain(served: Product, one: Someone, asked: dict[str, Any]) -> None
             await search.newest(one.team_id, only, before=before, limit=21)
             unit.connection.remove_query_logger(said.append)
             for each in said:
+                if each.query.startswith("SET"):
+                    continue  # how the next one is to be planned
                 for line in await db.fetch(f"EXPLAIN (ANALYZE, BUFFERS) {each.query}", *each.args):
                     if "never executed" not in line[0]:
                         print("   ", line[0])
