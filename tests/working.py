@@ -64,7 +64,12 @@ async def work(setting: Setting) -> None:
     worker = Worker(
         setting.url, lease_s=setting.lease_s, look_every_s=setting.lease_s / 4, grace_s=setting.grace_s
     )
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
+
+    def stop() -> None:
+        worker.stop()
+        print("stopping", flush=True)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
     print("working", flush=True)
     await worker.run()
     await db.close_pool()

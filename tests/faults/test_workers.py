@@ -149,6 +149,7 @@ async def test_a_worker_that_is_told_to_stop_finishes_what_it_holds_and_takes_no
     await workers.pieces(1, hold=True)
     await workers.until(lambda: len(workers.lines("began")) == 1)
     worker.process.terminate()
+    await worker.until("^stopping$")
     await workers.pieces(2)
     (workers.folder / "go").touch()
     assert await worker.process.wait() == 0
