@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from pymerkle import InmemoryTree
 
 from domain.audit_logs import merkle
-from domain.audit_logs.merkle import Grown, Unproven
+from domain.audit_logs.merkle import Grown
+from tests import proving
+from tests.proving import Unproven
 
 # Leaves and roots of the reference implementation of RFC 6962 (certificate-transparency, merkle_tree_test).
 LEAVES = [bytes.fromhex(leaf) for leaf in (
@@ -65,7 +67,7 @@ def test_a_proof_shows_its_leaf_and_no_other(size: int, data: st.DataObject) -> 
     index = data.draw(st.integers(0, size - 1))
     tree = grown(some(size))
     leaf, proof = tree.made[0, index], path(tree, merkle.inclusion(index, size))
-    merkle.check_inclusion(leaf, index, size, proof, tree.root())
+    proving.check_inclusion(leaf, index, size, proof, tree.root())
     for wrong in (
         (merkle.leaf_hash(b"another"), index, size, proof, tree.root()),
         (leaf, index, size, proof, merkle.leaf_hash(b"another")),
@@ -73,10 +75,10 @@ def test_a_proof_shows_its_leaf_and_no_other(size: int, data: st.DataObject) -> 
         (leaf, size, size, proof, tree.root()),
     ):
         with pytest.raises(Unproven):
-            merkle.check_inclusion(*wrong)
+            proving.check_inclusion(*wrong)
     for at in range(len(proof)):
         with pytest.raises(Unproven):
-            merkle.check_inclusion(leaf, index, size, proof[:at] + proof[at + 1 :], tree.root())
+            proving.check_inclusion(leaf, index, size, proof[:at] + proof[at + 1 :], tree.root())
 
 
 @given(sizes=st.tuples(st.integers(0, 300), st.integers(0, 300)))
@@ -84,14 +86,14 @@ def test_a_tree_that_grew_is_told_from_one_that_was_altered(sizes: tuple[int, in
     old, new = sorted(sizes)
     tree, before = grown(some(new)), grown(some(old)).root()
     proof = path(tree, merkle.consistency(old, new))
-    merkle.check_consistency(old, new, before, tree.root(), proof)
+    proving.check_consistency(old, new, before, tree.root(), proof)
     altered = grown([b"altered", *some(old)[1:]]).root() if old else merkle.leaf_hash(b"not empty")
     with pytest.raises(Unproven):
-        merkle.check_consistency(old, new, altered, tree.root(), proof)
+        proving.check_consistency(old, new, altered, tree.root(), proof)
     with pytest.raises(Unproven):
-        merkle.check_consistency(old, new, before, tree.root(), [*proof, before])
+        proving.check_consistency(old, new, before, tree.root(), [*proof, before])
     with pytest.raises(Unproven):
-        merkle.check_consistency(new + 1, new, before, tree.root(), proof)
+        proving.check_consistency(new + 1, new, before, tree.root(), proof)
 
 
 @given(size=st.integers(0, 300), more=st.integers(1, 300))

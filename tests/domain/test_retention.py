@@ -14,6 +14,7 @@ from domain.audit_logs.apart import Failed
 from domain.clock import now
 from domain.errors import Invalid, NotFound
 from domain.partitions import Partition
+from tests import proving
 from tests.domain.test_seals import forget, tamper
 from tests.domain.trails import length, lengthen, seal_in_steps, trail, verified
 
@@ -64,9 +65,11 @@ async def test_a_month_that_has_had_its_time_goes_and_what_is_left_can_be_proved
     assert (found.rows, found.sealed) == (10, 330)
     row_id = await db.fetchval("SELECT id FROM audit_logs WHERE team_id = $1 AND seq = 325", team_id)
     proof = await proofs.inclusion(owner, team_id, row_id, size=None)
-    merkle.check_inclusion(merkle.leaf_hash(proof.leaf.encode()), 324, 330, proof.path, proof.checkpoint.root)
+    proving.check_inclusion(
+        merkle.leaf_hash(proof.leaf.encode()), 324, 330, proof.path, proof.checkpoint.root
+    )
     shown = await proofs.consistency(owner, team_id, earlier=20, later=None)
-    merkle.check_consistency(20, 330, shown.earlier.root, shown.later.root, shown.path)
+    proving.check_consistency(20, 330, shown.earlier.root, shown.later.root, shown.path)
 
 
 async def test_rows_are_not_let_go_before_they_are_sealed(

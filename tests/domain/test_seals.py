@@ -11,6 +11,7 @@ from domain.audit_logs import leaves, merkle, proofs, seals, signing, tree, wait
 from domain.audit_logs.apart import Failed
 from domain.errors import Conflict, NotFound
 from domain.streams import Head
+from tests import proving
 from tests.domain.people import somebody
 from tests.domain.trails import length, lengthen, seal_in_steps, trail, verified
 
@@ -78,7 +79,7 @@ async def test_a_proof_leads_from_a_row_to_every_later_checkpoint() -> None:
             assert proof.record.seq == seq
             assert checkpoint.to_seq == size
             assert signing.is_signed(checkpoint.public_key, checkpoint.signature, checkpoint.signed.encode())
-            merkle.check_inclusion(
+            proving.check_inclusion(
                 merkle.leaf_hash(proof.leaf.encode()), proof.index, size, proof.path, checkpoint.root
             )
 
@@ -88,7 +89,7 @@ async def test_a_checkpoint_is_shown_to_begin_a_later_one() -> None:
     await seal_in_steps(owner, team_id, 300, 1, 900)
     for size in (4, 304, 305, 1205):
         shown = await proofs.consistency(owner, team_id, earlier=size, later=None)
-        merkle.check_consistency(
+        proving.check_consistency(
             shown.earlier.to_seq, shown.later.to_seq, shown.earlier.root, shown.later.root, shown.path
         )
     with pytest.raises(NotFound):

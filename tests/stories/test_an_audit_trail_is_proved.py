@@ -11,7 +11,7 @@ import asyncpg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from app.config import Config
-from domain.audit_logs import merkle
+from tests import proving
 from tests.app.company import problem
 from tests.factories import Api, Person, item
 from tests.listener import Listeners
@@ -54,7 +54,7 @@ async def test_a_row_is_proved_to_somebody_who_keeps_checkpoints(
     assert json.loads(proof["leaf"]) == row == proof["record"]
     leaf = hashlib.sha256(b"\0" + proof["leaf"].encode()).digest()
     path = [b64decode(found) for found in proof["path"]]
-    merkle.check_inclusion(leaf, proof["index"], kept["toSeq"], path, b64decode(kept["root"]))
+    proving.check_inclusion(leaf, proof["index"], kept["toSeq"], path, b64decode(kept["root"]))
     signed = proof["checkpoint"]
     assert signed == kept
     key = Ed25519PublicKey.from_public_bytes(b64decode(signed["publicKey"]))
