@@ -17,9 +17,9 @@ from msgspec import Meta
 from domain import db
 from domain.actor import Actor, Limits
 from domain.errors import Forbidden, Invalid, NotFound
+from domain.memory import Memory, of_process
 from domain.teams import refusals
 from domain.teams.denials import denials
-from domain.teams.memory import Memory
 
 BuiltIn = Literal["viewer", "member", "admin", "owner"]
 RoleName = Annotated[
@@ -70,6 +70,7 @@ BUILT_IN: Final[dict[str, Role]] = {
 }
 
 memory: Final = Memory[Role]()
+of_process.append(memory)
 _HELD: Final = """
     SELECT m.user_id, m.team_id, m.role, r.permissions
     FROM team_members m JOIN teams t ON t.id = m.team_id
