@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
+import msgspec
 
-from tests.bench.harness import Broken, Figure, Product, product, table
+from tests.bench import load_http
+from tests.bench.harness import Broken, Figure, Process, Product, module, product, running, table
 from tests.bench.peers import pocketbase
 from tests.bench.people import settle
 
 ROUNDS: Final = 7
-REQUESTS: Final = 800  # in a round
-AT_ONCE: Final = 16
+REQUESTS: Final = 1_000  # in a round
 AT_MOST_S: Final = 540.0
 ITEMS: Final = 20
 
@@ -48,42 +49,56 @@ class Peer:
     used: Callable[[], dict[str, float]]
     rest: Callable[[], Awaitable[None]]
 
-    async def ask(self, what: str, number: int) -> None:
-        """One request. Raises Broken where the answer is not the right one."""
+    def asked(self, what: str, first: int) -> load_http.Round:
+        """The requests of a round."""
+        method, path = ("POST", self.collection) if what == "create" else ("GET", self.page)
+        if what == "view":
+            path = self.view
+        base = self.http.base_url
+        head = "\r\n".join(
+            (
+                f"{method} {base.path.rstrip('/')}{path} HTTP/1.1",
+                f"host: {base.host}:{base.port}",
+                f"authorization: {self.http.headers['authorization']}",
+                "user-agent: bench",
+            )
+        )
+        bodies = [""] * REQUESTS
         if what == "create":
-            answer = await self.http.post(self.collection, json=self.item(number))
-            right = answer.status_code == self.good
-        else:
-            answer = await self.http.get(self.view if what == "view" else self.page)
-            right = answer.status_code == 200
-        if not right:
-            raise Broken(f"{self.name}: {what}: {answer.text}")
+            bodies = [msgspec.json.encode(self.item(first + n)).decode() for n in range(REQUESTS)]
+        assert base.port is not None, "both listen on a port that the kernel chose"
+        return load_http.Round(base.port, head, bodies, self.good if what == "create" else 200)
 
-    async def round(self, what: str, first: int) -> dict[str, float]:
-        """The CPU seconds of REQUESTS of them, by process."""
-
-        async def some(lane: int) -> None:
-            for number in range(first + lane, first + REQUESTS, AT_ONCE):
-                await self.ask(what, number)
-
+    async def round(self, load: Process, what: str, first: int) -> dict[str, float]:
+        """The CPU seconds of REQUESTS of them, by process. Raises Broken for an answer that is wrong."""
+        asked = self.asked(what, first)
         await self.rest()
         before = self.used()
-        await asyncio.gather(*(some(lane) for lane in range(AT_ONCE)))
+        load.send(msgspec.json.encode(asked) + b"\n")
+        said = await load.hear(within_s=load_http.WITHIN_S)
         await self.rest()
-        return {part: used - before[part] for part, used in self.used().items()}
+        used = {part: now - before[part] for part, now in self.used().items()}
+        if said["statuses"] != {str(asked.expected): REQUESTS}:
+            raise Broken(f"{self.name}: {what}: {said['statuses']}: {said['example']}")
+        return used
 
 
 async def measure() -> None:
     """Print requests per second of CPU. Raises Broken where an answer was not the right one."""
-    async with asyncio.timeout(AT_MOST_S), _maycole() as ours, _pocketbase() as theirs:
-        peers = (ours, theirs)
+    async with (
+        asyncio.timeout(AT_MOST_S),
+        running("the load client", *module("load_http")) as load,
+        _maycole() as ours,
+        _pocketbase() as theirs,
+    ):
+        await load.hear()
         figures: dict[tuple[str, str], list[dict[str, float]]] = {}
         numbers = 0
         for turn in range(ROUNDS + 1):
             for what in ("view", "list", "create"):
-                for peer in peers:
+                for peer in (ours, theirs):
                     numbers += REQUESTS
-                    used = await peer.round(what, numbers)
+                    used = await peer.round(load, what, numbers)
                     if turn:  # the first is to warm up
                         figures.setdefault((what, peer.name), []).append(used)
     _print(figures)
@@ -154,7 +169,8 @@ async def _pocketbase() -> AsyncIterator[Peer]:
 
 
 def _print(figures: dict[tuple[str, str], list[dict[str, float]]]) -> None:
-    print(f"{REQUESTS} requests a round, {AT_ONCE} at once; median of {ROUNDS} rounds (least to most)\n")
+    at_once = load_http.CONNECTIONS
+    print(f"{REQUESTS} requests a round, {at_once} at once; median of {ROUNDS} rounds (least to most)\n")
     rows: list[tuple[str, ...]] = [("", "requests a CPU second", "CPU ms of a request", "of PocketBase")]
     rates = {key: [REQUESTS / sum(used.values()) for used in rounds] for key, rounds in figures.items()}
     for (what, name), rounds in figures.items():
