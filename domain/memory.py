@@ -7,8 +7,9 @@ another's when the bus brings it (channels/relay.py). That is a matter of millis
 where it comes late or never. Why: docs/decisions/0026, 0035.
 """
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 from domain import channels
@@ -39,6 +40,7 @@ class Memory(Generic[V]):
         self._clock = clock
         self._known: dict[str, dict[str, tuple[V, float]]] = {}
         self._changes = 0
+        self._under_way: dict[tuple[str, str], asyncio.Event] = {}
 
     def get(self, user_id: str, of: str) -> V | None:
         value, asked_at = self._known.get(user_id, {}).get(of, (None, 0.0))
@@ -56,6 +58,30 @@ class Memory(Generic[V]):
         self._known.setdefault(user_id, {})[of] = (value, asked_at)
         if len(self._known) > USERS_MAX:
             del self._known[next(iter(self._known))]
+
+    async def recall(self, user_id: str, of: str, ask: Callable[[], Awaitable[V | None]]) -> V | None:
+        """What is remembered, or else what `ask` finds out; of many at once one asks, for all of them.
+
+        Raises what `ask` raises, to whoever asked; the others ask again then, and where there was nothing.
+        """
+        value = self.get(user_id, of)
+        under_way = self._under_way.get((user_id, of)) if value is None else None
+        if under_way is not None:
+            await under_way.wait()
+            value = self.get(user_id, of)
+        if value is not None:
+            return value
+        self._under_way[user_id, of] = over = asyncio.Event()
+        asked = self.asking()
+        try:
+            value = await ask()
+            if value is not None:
+                self.keep(user_id, of, value, asked)
+        finally:
+            over.set()
+            if self._under_way.get((user_id, of)) is over:
+                del self._under_way[user_id, of]
+        return value
 
     def forget(self, user_id: str) -> None:
         self._changes += 1

@@ -84,11 +84,8 @@ async def recent(said: Claims, nobody: Actor) -> Identity:
     """
     if said.key is not None:
         return await identify(said, nobody)
-    known = memory.get(said.sub, said.sid)
-    if known is None:
-        asked = memory.asking()
-        known = await identify(said, nobody)
-        memory.keep(said.sub, said.sid, known, asked)
+    known = await memory.recall(said.sub, said.sid, lambda: identify(said, nobody))
+    assert known is not None, "identify raises where there is nobody"
     return known
 
 

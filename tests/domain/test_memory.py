@@ -1,5 +1,7 @@
 """Memory of roles: never older than it may be, and never from before a change that this process heard of."""
 
+import asyncio
+
 import pytest
 
 from domain import db, memory
@@ -11,7 +13,7 @@ from domain.teams import members, policy, roles
 from domain.teams.model import RoleChange
 from domain.teams.roles_model import NewRole, RoleBody
 from tests.domain.people import somebody, team_of
-from tests.factories import Api
+from tests.factories import Api, Person
 from tests.statements import Statements
 
 
@@ -40,6 +42,12 @@ async def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
     """The memories of this process, in which time does nothing: only news makes them forget."""
     for each in memory.of_process:
         monkeypatch.setattr(each, "lasts_s", 3600.0)
+
+
+async def remembered(person: Person) -> None:
+    """Ask until the session is remembered: news of the registration may still come back by the bus."""
+    while credentials.memory.get(person.id, person.session_id) is None:
+        assert (await person.get("/users/me")).status_code == 200
 
 
 def said(channel: str, kind: str) -> Entry:
@@ -85,6 +93,49 @@ def test_a_user_is_forgotten_by_news_of_their_teams_or_account_and_by_no_other(
     assert known.get("user_a", "team_a") is None
     assert known.get("user_b", "team_a") == "owner"
     assert known.get("user_c", "team_a") is None
+
+
+async def test_of_many_who_ask_at_once_one_asks_for_all(known: Memory[str]) -> None:
+    asked, answer = 0, asyncio.Event()
+
+    async def ask() -> str | None:
+        nonlocal asked
+        asked += 1
+        await answer.wait()
+        return "owner"
+
+    waiting = [asyncio.create_task(known.recall("user_a", "team_a", ask)) for _ in range(5)]
+    await asyncio.sleep(0)
+    answer.set()
+    assert await asyncio.gather(*waiting) == ["owner"] * 5
+    assert asked == 1
+
+
+@pytest.mark.parametrize("how", ["failed", "gone", "nothing", "outdated"])
+async def test_who_waited_for_an_answer_that_is_none_asks_themselves(known: Memory[str], how: str) -> None:
+    answer = asyncio.Event()
+
+    async def first() -> str | None:
+        await answer.wait()
+        if how == "failed":
+            raise ConnectionError
+        if how == "outdated":
+            known.forget("user_a")
+            return "owner"
+        return None
+
+    async def second() -> str | None:
+        return "viewer"
+
+    asking = asyncio.create_task(known.recall("user_a", "team_a", first))
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(known.recall("user_a", "team_a", second))
+    await asyncio.sleep(0)
+    if how == "gone":
+        asking.cancel()
+    answer.set()
+    assert await waiting == "viewer"
+    await asyncio.wait({asking})
 
 
 def test_it_is_bounded(known: Memory[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,8 +205,7 @@ async def test_a_session_that_ends_in_this_process_is_over_at_once(
     api: Api, method: str, path: str, body: object
 ) -> None:
     ann = await api.person("Ann")
-    assert (await ann.get("/users/me")).status_code == 200
-    assert credentials.memory.get(ann.id, ann.session_id) is not None, "or it shows nothing"
+    await remembered(ann)
     done = await api.call(method, path.format(session=ann.session_id), token=ann.token, json=body)
     assert done.is_success, done.text
     assert (await ann.get("/users/me")).status_code == 401
@@ -166,7 +216,7 @@ async def test_whoever_is_disabled_or_gets_a_new_password_elsewhere_is_out_at_on
     ann, bob = await api.person("Ann"), await api.person("Bob")
     elsewhere = await api.call("POST", "/auth/login", json={"email": ann.email, "password": ann.password})
     for person in (ann, bob):
-        assert (await person.get("/users/me")).status_code == 200
+        await remembered(person)
     new = {"currentPassword": ann.password, "password": "another horse, another staple"}
     token = elsewhere.json()["data"]["accessToken"]
     changed = await api.call("POST", "/auth/password/change", token=token, json=new)
@@ -181,7 +231,7 @@ async def test_whoever_is_disabled_or_gets_a_new_password_elsewhere_is_out_at_on
 @pytest.mark.usefixtures("lasting")
 async def test_a_change_never_relies_on_a_session_that_is_remembered(api: Api) -> None:
     ann = await api.person("Ann")
-    assert (await ann.get("/users/me")).status_code == 200
+    await remembered(ann)
     # By a path that says nothing to anybody.
     await db.execute("UPDATE user_sessions SET revoked_at = now() WHERE id = $1", ann.session_id)
     assert (await ann.get("/users/me")).status_code == 200, "it was not told"
