@@ -27,10 +27,9 @@ from channels.relay import Relay
 from channels.sweeper import Sweeper
 from channels.tasks import end
 from channels.watchman import Watchman
-from domain import db, streams
+from domain import db, memory, streams
 from domain.audit_logs import service as audit_logs
 from domain.auth import ceremony, passwords
-from domain.teams import policy
 from domain.teams.denials import denials
 
 log = logging.getLogger("maycole.lifespan")
@@ -114,7 +113,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     app.state.live = process.live
     pwned = Pwned(config.breaches_base or BASE) if config.breaches_asked else None
     passwords.ask_also(pwned.knows if pwned else None)
-    heard = [policy.memory.listen, process.relay.announce, positions.collect]
+    heard = [memory.listen, process.relay.announce, positions.collect]
     streams.listeners.extend(heard)
     async with copying(config) if config.runs_jobs else nullcontext():
         try:

@@ -24,10 +24,9 @@ from channels.hub import RING_ENTRIES, Feed, Hub
 from channels.presence import Presence
 from channels.protocol import Since
 from channels.wire import HIGH_WATER_BYTES
-from domain import db, streams
+from domain import db, memory, streams
 from domain.channels import Kind
 from domain.streams import Entry, Head
-from domain.teams import memory, policy
 
 log = logging.getLogger("maycole.relay")
 
@@ -60,7 +59,7 @@ class Relay:
                 on_push=self._pushed,
                 on_head=lambda head: self.hub.top(head.channel, head.epoch, head.offset),
                 on_link=self._link,
-                on_rights=policy.memory.forget,
+                on_rights=memory.forget,
             ),
         )
         self.presence = Presence(self.bus)

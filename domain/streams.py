@@ -189,6 +189,24 @@ async def snapshot(channel: str) -> AsyncIterator[Head]:
         yield (await heads([channel]))[0]
 
 
+# A column that says where a channel stands, for `rows_at`; {} is the parameter that names the channel.
+HEAD_OF = "(SELECT epoch || ' ' || top FROM stream_heads WHERE channel = {}) AS head"
+
+
+async def rows_at(channel: str, sql: str, *args: object) -> tuple[list[asyncpg.Record], Head]:
+    """The rows of a query, and where the channel stood when they were so.
+
+    One statement sees one moment, so `sql` has HEAD_OF among its columns, with `channel` as the parameter
+    after `args`. Where no row can carry it, rows and head are read in one snapshot.
+    """
+    found = await db.fetch(sql, *args, channel)
+    if found and found[0]["head"] is not None:
+        epoch, _, top = found[0]["head"].partition(" ")
+        return found, Head(channel, epoch, int(top))
+    async with snapshot(channel) as head:
+        return await db.fetch(sql, *args, channel), head
+
+
 async def recent_heads(seconds: float) -> list[Head]:
     """The heads of all channels that got an entry within the last `seconds`."""
     rows = await db.fetch(

@@ -67,7 +67,8 @@ async def standing(request: Request[Any, Any, Any]) -> Callable[[], Awaitable[Ac
 
 async def _caller(request: Request[Any, Any, Any]) -> Actor:
     nobody = await provide_actor(request)
-    identity = await credentials.identify(_claims(request, nobody.ip), nobody)
+    asked = credentials.recent if request.method == "GET" else credentials.identify
+    identity = await asked(_claims(request, nobody.ip), nobody)
     if identity.limits is not None and not request.route_handler.opt.get("by_key"):
         raise Forbidden("Sign in for this: an API key may not do it.", code="session_required")
     caller = identity.acting(nobody)

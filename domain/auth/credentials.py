@@ -1,6 +1,7 @@
 """Credentials: what a request or a connection comes with, and whom it stands for now.
 
-An access token names a session, an API key itself. Both are asked of the database each time: what was revoked
+An access token names a session, an API key itself. Both are asked of the database; whom a session stands for
+may be remembered for a moment by those who only read (domain/memory.py): for the rest, what was revoked
 authenticates nothing from that commit on. Whatever is wrong with a key is said in the same words.
 """
 
@@ -19,7 +20,10 @@ from domain.auth import api_keys, key_text, tokens
 from domain.auth.tokens import Claims, Shown
 from domain.clock import now
 from domain.errors import DomainError, Forbidden, Unauthenticated
+from domain.memory import Memory, of_process
 
+memory: Final = Memory["Identity"]()
+of_process.append(memory)
 _NONE: Final = "0" * 64  # no text has this hash
 
 
@@ -71,6 +75,18 @@ async def introduced(token: str, nobody: Actor) -> Claims:
         return said
     identity = await identify(said, nobody)
     return msgspec.structs.replace(said, sub=identity.user_id, exp=identity.exp)
+
+
+async def recent(said: Claims, nobody: Actor) -> Identity:
+    """Whom a credential stands for, or, of a session, stood for LASTS_S ago: for those who only read.
+
+    Raises as identify does.
+    """
+    if said.key is not None:
+        return await identify(said, nobody)
+    known = await memory.recall(said.sub, said.sid, lambda: identify(said, nobody))
+    assert known is not None, "identify raises where there is nobody"
+    return known
 
 
 async def identify(said: Claims, nobody: Actor) -> Identity:

@@ -12,9 +12,8 @@ from typing import Any
 import asyncpg
 import msgspec
 from msgspec import UNSET
-from piccolo.columns import Column
 
-from domain import channels, db, ids, pages, streams
+from domain import channels, db, ids, pages, rows, streams
 from domain.actor import Actor
 from domain.clock import now
 from domain.errors import Conflict, FieldError, Invalid, NotFound, Stale
@@ -34,7 +33,6 @@ from domain.inventory.model import (
     NewItem,
     Sort,
 )
-from domain.inventory.tables import Inventory, StockMovements
 from domain.pages import Page
 from domain.record import record
 from domain.teams import policy
@@ -72,9 +70,9 @@ async def create(actor: Actor, new: NewItem) -> Item:
             created_at=at,
             updated_at=at,
         )
+        made = ("inventory", {**msgspec.structs.asdict(item), "user_id": actor.user})
         with _sku_clash():
-            await Inventory.insert(Inventory(user_id=actor.user, **msgspec.structs.asdict(item)))
-        await _move(actor, item, item.quantity, reason="created")
+            await rows.write(insert=[made, _movement(actor, item, item.quantity, reason="created")])
         await record(actor, ItemCreated(team_id=team_id, after=item))
     return item
 
@@ -94,24 +92,24 @@ async def page(
     column, direction = _SORTS[sort]
     after = pages.unseal(cursor, scope=scope) if cursor else None
     beyond, kind = ">" if direction == "ASC" else "<", "bigint" if column == "quantity" else "text"
-    async with streams.snapshot(channels.inventory(team_id)) as position:
-        rows = await db.fetch(
-            f"""SELECT {_COLUMNS} FROM inventory
-                WHERE team_id = $1 AND deleted_at IS NULL
-                  AND ($2::text IS NULL OR category = $2)
-                  AND ($3::text IS NULL OR name ILIKE '%' || $3 || '%' OR sku ILIKE $3 || '%')
-                  AND (NOT $4::bool OR quantity - reserved <= low_stock_threshold)
-                  AND ($5::text IS NULL OR ({column}, id) {beyond} ($6::{kind}, $5))
-                ORDER BY {column} {direction}, id {direction} LIMIT $7""",  # noqa: S608 - column names of ours
-            team_id,
-            only.category,
-            db.like(only.query),
-            only.below_threshold,
-            after[1] if after else None,
-            after[0] if after else None,
-            limit + 1,
-        )
-    items = [db.as_struct(Item, row) for row in rows]
+    found, position = await streams.rows_at(
+        channels.inventory(team_id),
+        f"""SELECT {_COLUMNS}, {streams.HEAD_OF.format("$8")} FROM inventory
+            WHERE team_id = $1 AND deleted_at IS NULL
+              AND ($2::text IS NULL OR category = $2)
+              AND ($3::text IS NULL OR name ILIKE '%' || $3 || '%' OR sku ILIKE $3 || '%')
+              AND (NOT $4::bool OR quantity - reserved <= low_stock_threshold)
+              AND ($5::text IS NULL OR ({column}, id) {beyond} ($6::{kind}, $5))
+            ORDER BY {column} {direction}, id {direction} LIMIT $7""",  # noqa: S608 - column names of ours
+        team_id,
+        only.category,
+        db.like(only.query),
+        only.below_threshold,
+        after[1] if after else None,
+        after[0] if after else None,
+        limit + 1,
+    )
+    items = [db.as_struct(Item, row) for row in found]
     return pages.cut(items, limit, scope=scope, key=lambda item: [getattr(item, column), item.id]), position
 
 
@@ -140,8 +138,8 @@ async def adjust(actor: Actor, item_id: str, by: Adjustment) -> Item:
         if by.delta == 0:
             return before
         after = _next(before.moved(by.delta))
-        await _store(after)
-        await _move(actor, after, by.delta, reason=by.reason, reference=by.reference)
+        moved = _movement(actor, after, by.delta, reason=by.reason, reference=by.reference)
+        await rows.write(insert=[moved], update=[_changed(after)])
         await record(actor, ItemAdjusted(team_id=after.team_id, before=before, after=after, by=by))
     return after
 
@@ -159,13 +157,8 @@ async def delete(actor: Actor, item_id: str, *, if_version: int | None = None) -
                 f"{before.reserved} of it are reserved.", code="reserved", reserved=before.reserved
             )
         after = _next(before)
-        await Inventory.update(
-            {
-                Inventory.deleted_at: after.updated_at,
-                Inventory.updated_at: after.updated_at,
-                Inventory.version: after.version,
-            }
-        ).where(Inventory.id == item_id)
+        deleted = {"id": item_id, "version": after.version, "updated_at": after.updated_at}
+        await rows.write(update=[("inventory", {**deleted, "deleted_at": after.updated_at})])
         await record(actor, ItemDeleted(team_id=after.team_id, after=after))
 
 
@@ -174,7 +167,7 @@ async def movements(actor: Actor, item_id: str, *, limit: int, cursor: str | Non
     item = await get(actor, item_id)
     scope = f"movements {actor.user} {item.id}"
     before = pages.unseal(cursor, scope=scope)[0] if cursor else None
-    rows = await db.fetch(
+    found = await db.fetch(
         """SELECT * FROM stock_movements WHERE item_id = $1 AND ($2::text IS NULL OR id < $2)
            ORDER BY id DESC LIMIT $3""",
         item.id,
@@ -182,7 +175,7 @@ async def movements(actor: Actor, item_id: str, *, limit: int, cursor: str | Non
         limit + 1,
     )
     return pages.cut(
-        [db.as_struct(Movement, row) for row in rows], limit, scope=scope, key=lambda row: [row.id]
+        [db.as_struct(Movement, row) for row in found], limit, scope=scope, key=lambda row: [row.id]
     )
 
 
@@ -196,10 +189,9 @@ async def _change(actor: Actor, item_id: str, given: dict[str, Any], if_version:
         if same(after, before):
             return before
         after = _next(after)
+        moved = [_movement(actor, after, delta, reason="set")] if delta else []
         with _sku_clash():
-            await _store(after)
-        if delta:
-            await _move(actor, after, delta, reason="set")
+            await rows.write(insert=moved, update=[_changed(after)])
         await record(actor, ItemChanged(team_id=after.team_id, before=before, after=after))
     return after
 
@@ -232,26 +224,24 @@ def _next(item: Item) -> Item:
     return msgspec.structs.replace(item, version=item.version + 1, updated_at=now())
 
 
-async def _store(item: Item) -> None:
-    written: dict[Column | str, Any] = dict(msgspec.structs.asdict(item).items())
-    del written["id"], written["team_id"], written["created_at"]
-    await Inventory.update(written).where(Inventory.id == item.id)
+def _changed(item: Item) -> rows.Row:
+    row = msgspec.structs.asdict(item)
+    del row["team_id"], row["created_at"]
+    return "inventory", row
 
 
-async def _move(actor: Actor, item: Item, delta: int, *, reason: str, reference: str | None = None) -> None:
-    await StockMovements.insert(
-        StockMovements(
-            id=ids.new("mov"),
-            team_id=item.team_id,
-            item_id=item.id,
-            delta=delta,
-            quantity_after=item.quantity,
-            reason=reason,
-            reference=reference,
-            actor=actor.user_id,
-            created_at=item.updated_at,
-        )
-    )
+def _movement(actor: Actor, item: Item, delta: int, *, reason: str, reference: str | None = None) -> rows.Row:
+    return "stock_movements", {
+        "id": ids.new("mov"),
+        "team_id": item.team_id,
+        "item_id": item.id,
+        "delta": delta,
+        "quantity_after": item.quantity,
+        "reason": reason,
+        "reference": reference,
+        "actor": actor.user_id,
+        "created_at": item.updated_at,
+    }
 
 
 @contextmanager

@@ -17,9 +17,9 @@ from msgspec import Meta
 from domain import db
 from domain.actor import Actor, Limits
 from domain.errors import Forbidden, Invalid, NotFound
+from domain.memory import Memory, of_process
 from domain.teams import refusals
 from domain.teams.denials import denials
-from domain.teams.memory import Memory
 
 BuiltIn = Literal["viewer", "member", "admin", "owner"]
 RoleName = Annotated[
@@ -70,6 +70,7 @@ BUILT_IN: Final[dict[str, Role]] = {
 }
 
 memory: Final = Memory[Role]()
+of_process.append(memory)
 _HELD: Final = """
     SELECT m.user_id, m.team_id, m.role, r.permissions
     FROM team_members m JOIN teams t ON t.id = m.team_id
@@ -87,14 +88,12 @@ async def role_of(user_id: str, team_id: str) -> Role | None:
     """
     if db.is_writing():
         return await _role_held(user_id, team_id)
-    role = memory.get(user_id, team_id)
-    if role is None:
-        asked = memory.asking()
-        row = await db.fetchrow(f"{_HELD} AND m.team_id = $2", [user_id], team_id)
-        if row is not None:
-            role = _role(row)
-            memory.keep(user_id, team_id, role, asked)
-    return role
+    return await memory.recall(user_id, team_id, lambda: _role_now(user_id, team_id))
+
+
+async def _role_now(user_id: str, team_id: str) -> Role | None:
+    row = await db.fetchrow(f"{_HELD} AND m.team_id = $2", [user_id], team_id)
+    return None if row is None else _role(row)
 
 
 async def _role_held(user_id: str, team_id: str) -> Role | None:

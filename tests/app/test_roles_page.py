@@ -2,7 +2,8 @@
 
 from typing import get_args
 
-from domain.teams import memory, roles
+from domain import memory
+from domain.teams import roles
 from domain.teams.policy import BUILT_IN, LEAST, MEMBERSHIP
 from domain.teams.refusals import Rule
 from tests.app.test_realtime_page import rows

@@ -228,11 +228,14 @@ class Figure:
         """Round by round: both sides of a pair ran one right after the other."""
         return cls([a / b for a, b in zip(of, to, strict=True)])
 
+    @property
+    def middle(self) -> float:
+        return statistics.median(self.values)
+
     def said(self, form: str) -> str:
         """Median, and from the least to the most."""
         low, middle, high = (
-            form.format(value)
-            for value in (min(self.values), statistics.median(self.values), max(self.values))
+            form.format(value) for value in (min(self.values), self.middle, max(self.values))
         )
         return f"{middle:>9}  ({low} to {high})"
 

@@ -1,18 +1,19 @@
 """Memory of roles: never older than it may be, and never from before a change that this process heard of."""
 
-from collections.abc import AsyncIterator
+import asyncio
 
 import pytest
 
-from domain import db
+from domain import db, memory
+from domain.auth import credentials
 from domain.errors import NotFound
+from domain.memory import LASTS_S, Memory, concerned
 from domain.streams import Entry
-from domain.teams import members, memory, policy, roles
-from domain.teams.memory import LASTS_S, Memory, concerned
+from domain.teams import members, policy, roles
 from domain.teams.model import RoleChange
 from domain.teams.roles_model import NewRole, RoleBody
 from tests.domain.people import somebody, team_of
-from tests.factories import Api
+from tests.factories import Api, Person
 from tests.statements import Statements
 
 
@@ -37,13 +38,16 @@ def known(clock: Clock) -> Memory[str]:
 
 
 @pytest.fixture
-async def lasting() -> AsyncIterator[Memory[policy.Role]]:
-    """The memory of this process, in which time does nothing: only news makes it forget."""
-    before, policy.memory.lasts_s = policy.memory.lasts_s, 3600.0
-    try:
-        yield policy.memory
-    finally:
-        policy.memory.lasts_s = before
+async def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memories of this process, in which time does nothing: only news makes them forget."""
+    for each in memory.of_process:
+        monkeypatch.setattr(each, "lasts_s", 3600.0)
+
+
+async def remembered(person: Person) -> None:
+    """Ask until the session is remembered: news of the registration may still come back by the bus."""
+    while credentials.memory.get(person.id, person.session_id) is None:
+        assert (await person.get("/users/me")).status_code == 200
 
 
 def said(channel: str, kind: str) -> Entry:
@@ -71,16 +75,67 @@ def test_what_was_asked_before_a_change_is_not_kept_after_it(known: Memory[str])
     assert known.get("user_a", "team_a") == "viewer"
 
 
-def test_a_user_is_forgotten_by_news_of_their_teams_and_by_no_other(known: Memory[str]) -> None:
-    for user in ("user_a", "user_b"):
+def test_a_user_is_forgotten_by_news_of_their_teams_or_account_and_by_no_other(
+    known: Memory[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "of_process", [known])
+    for user in ("user_a", "user_b", "user_c"):
         known.keep(user, "team_a", "owner", known.asking())
-    known.listen([said("user:user_a", "users.changed"), said("team:team_a", "teams.role_changed")])
+    memory.listen([said("user:user_a", "payments.made"), said("team:team_a", "teams.role_changed")])
     assert known.get("user_a", "team_a") == "owner"
-    news = [said("team:team_a", "teams.role_changed"), said("user:user_a", "teams.role_changed")]
-    assert concerned(news) == {"user_a"}
-    known.listen(news)
+    news = [
+        said("team:team_a", "teams.role_changed"),
+        said("user:user_a", "teams.role_changed"),
+        said("user:user_c", "auth.session_revoked"),
+    ]
+    assert concerned(news) == {"user_a", "user_c"}
+    memory.listen(news)
     assert known.get("user_a", "team_a") is None
     assert known.get("user_b", "team_a") == "owner"
+    assert known.get("user_c", "team_a") is None
+
+
+async def test_of_many_who_ask_at_once_one_asks_for_all(known: Memory[str]) -> None:
+    asked, answer = 0, asyncio.Event()
+
+    async def ask() -> str | None:
+        nonlocal asked
+        asked += 1
+        await answer.wait()
+        return "owner"
+
+    waiting = [asyncio.create_task(known.recall("user_a", "team_a", ask)) for _ in range(5)]
+    await asyncio.sleep(0)
+    answer.set()
+    assert await asyncio.gather(*waiting) == ["owner"] * 5
+    assert asked == 1
+
+
+@pytest.mark.parametrize("how", ["failed", "gone", "nothing", "outdated"])
+async def test_who_waited_for_an_answer_that_is_none_asks_themselves(known: Memory[str], how: str) -> None:
+    answer = asyncio.Event()
+
+    async def first() -> str | None:
+        await answer.wait()
+        if how == "failed":
+            raise ConnectionError
+        if how == "outdated":
+            known.forget("user_a")
+            return "owner"
+        return None
+
+    async def second() -> str | None:
+        return "viewer"
+
+    asking = asyncio.create_task(known.recall("user_a", "team_a", first))
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(known.recall("user_a", "team_a", second))
+    await asyncio.sleep(0)
+    if how == "gone":
+        asking.cancel()
+    answer.set()
+    assert await waiting == "viewer"
+    await asyncio.wait({asking})
 
 
 def test_it_is_bounded(known: Memory[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,11 +180,59 @@ async def test_a_no_is_never_remembered_and_a_change_never_relies_on_a_yes() -> 
 
 
 @pytest.mark.usefixtures("lasting")
-async def test_of_many_requests_one_asks_for_the_role(api: Api) -> None:
+async def test_of_many_requests_one_asks_for_the_session_and_one_for_the_role(api: Api) -> None:
     ann = await api.person("Ann")
     team = await api.team(ann)
     async with Statements() as asked:
         for _ in range(3):
             assert (await ann.get(f"/teams/{team}")).status_code == 200
     assert sum("team_members" in statement for statement in asked.of_requests) == 1
-    assert len(asked.of_requests) == 7, "the session and the team itself are read each time"
+    assert sum("user_sessions" in statement for statement in asked.of_requests) == 1
+    assert len(asked.of_requests) == 5, "the team itself is read each time"
+
+
+@pytest.mark.usefixtures("lasting")
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/auth/logout", None),
+        ("POST", "/auth/logout?scope=all", None),
+        ("DELETE", "/auth/sessions/{session}", None),
+        ("DELETE", "/users/me", None),
+    ],
+)
+async def test_a_session_that_ends_in_this_process_is_over_at_once(
+    api: Api, method: str, path: str, body: object
+) -> None:
+    ann = await api.person("Ann")
+    await remembered(ann)
+    done = await api.call(method, path.format(session=ann.session_id), token=ann.token, json=body)
+    assert done.is_success, done.text
+    assert (await ann.get("/users/me")).status_code == 401
+
+
+@pytest.mark.usefixtures("lasting")
+async def test_whoever_is_disabled_or_gets_a_new_password_elsewhere_is_out_at_once(api: Api) -> None:
+    ann, bob = await api.person("Ann"), await api.person("Bob")
+    elsewhere = await api.call("POST", "/auth/login", json={"email": ann.email, "password": ann.password})
+    for person in (ann, bob):
+        await remembered(person)
+    new = {"currentPassword": ann.password, "password": "another horse, another staple"}
+    token = elsewhere.json()["data"]["accessToken"]
+    changed = await api.call("POST", "/auth/password/change", token=token, json=new)
+    assert changed.status_code == 204, changed.text
+    assert (await ann.get("/users/me")).status_code == 401
+    staff = await api.person("Staff")
+    await db.execute("UPDATE users SET is_staff = true WHERE id = $1", staff.id)
+    assert (await staff.patch(f"/users/{bob.id}", {"disabled": True})).status_code == 200
+    assert (await bob.get("/users/me")).status_code == 401
+
+
+@pytest.mark.usefixtures("lasting")
+async def test_a_change_never_relies_on_a_session_that_is_remembered(api: Api) -> None:
+    ann = await api.person("Ann")
+    await remembered(ann)
+    # By a path that says nothing to anybody.
+    await db.execute("UPDATE user_sessions SET revoked_at = now() WHERE id = $1", ann.session_id)
+    assert (await ann.get("/users/me")).status_code == 200, "it was not told"
+    assert (await ann.post("/teams", {"name": "Tea"})).status_code == 401

@@ -1,0 +1,183 @@
+"""REST with everything on: view, list of 20 and create, beside PocketBase, in requests per second of CPU.
+
+    Maycole       token, session, rate limit, policy, audit row, stream entries; the CPU of app, Postgres and
+                  Redis together
+    PocketBase    token, owner rule, SQLite in the same process (peers/pocketbase.py)
+
+They run in turns, a round of each right after the other, so that what the machine does meanwhile hits both.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+import msgspec
+
+from tests.bench import load_http
+from tests.bench.harness import Broken, Figure, Process, Product, module, product, running, table
+from tests.bench.peers import pocketbase
+from tests.bench.people import settle
+
+ROUNDS: Final = 7
+REQUESTS: Final = 1_000  # in a round
+AT_MOST_S: Final = 540.0
+ITEMS: Final = 20
+
+ITEM: Final = {
+    "sku": "",
+    "category": "tea",
+    "unit": "box",
+    "quantity": 12,
+    "attributes": {"shelf": "A3", "origin": "Assam"},
+}
+
+
+@dataclass
+class Peer:
+    """One server: how it is asked for each thing, and how its CPU is read."""
+
+    name: str
+    http: httpx.AsyncClient
+    view: str
+    page: str
+    collection: str
+    item: Callable[[int], dict[str, Any]]
+    good: int  # the status of what is made
+    used: Callable[[], dict[str, float]]
+    rest: Callable[[], Awaitable[None]]
+
+    def asked(self, what: str, first: int) -> load_http.Round:
+        """The requests of a round."""
+        method, path = ("POST", self.collection) if what == "create" else ("GET", self.page)
+        if what == "view":
+            path = self.view
+        base = self.http.base_url
+        head = "\r\n".join(
+            (
+                f"{method} {base.path.rstrip('/')}{path} HTTP/1.1",
+                f"host: {base.host}:{base.port}",
+                f"authorization: {self.http.headers['authorization']}",
+                "user-agent: bench",
+            )
+        )
+        bodies = [""] * REQUESTS
+        if what == "create":
+            bodies = [msgspec.json.encode(self.item(first + n)).decode() for n in range(REQUESTS)]
+        assert base.port is not None, "both listen on a port that the kernel chose"
+        return load_http.Round(base.port, head, bodies, self.good if what == "create" else 200)
+
+    async def round(self, load: Process, what: str, first: int) -> dict[str, float]:
+        """The CPU seconds of REQUESTS of them, by process. Raises Broken for an answer that is wrong."""
+        asked = self.asked(what, first)
+        await self.rest()
+        before = self.used()
+        load.send(msgspec.json.encode(asked) + b"\n")
+        said = await load.hear(within_s=load_http.WITHIN_S)
+        await self.rest()
+        used = {part: now - before[part] for part, now in self.used().items()}
+        if said["statuses"] != {str(asked.expected): REQUESTS}:
+            raise Broken(f"{self.name}: {what}: {said['statuses']}: {said['example']}")
+        return used
+
+
+async def measure() -> None:
+    """Print requests per second of CPU. Raises Broken where an answer was not the right one."""
+    async with (
+        asyncio.timeout(AT_MOST_S),
+        running("the load client", *module("load_http")) as load,
+        _maycole() as ours,
+        _pocketbase() as theirs,
+    ):
+        await load.hear()
+        figures: dict[tuple[str, str], list[dict[str, float]]] = {}
+        numbers = 0
+        for turn in range(ROUNDS + 1):
+            for what in ("view", "list", "create"):
+                for peer in (ours, theirs):
+                    numbers += REQUESTS
+                    used = await peer.round(load, what, numbers)
+                    if turn:  # the first is to warm up
+                        figures.setdefault((what, peer.name), []).append(used)
+    _print(figures)
+
+
+@contextlib.asynccontextmanager
+async def _maycole() -> AsyncIterator[Peer]:
+    async with product() as served, _signed_in(served) as (http, team_id):
+
+        def item(number: int) -> dict[str, Any]:
+            return {
+                **ITEM,
+                "name": f"Tea {number}",
+                "sku": f"T{number}",
+                "lowStockThreshold": 3,
+                "teamId": team_id,
+            }
+
+        made = [(await http.post("/inventory", json=item(number))).json()["data"] for number in range(ITEMS)]
+        yield Peer(
+            "Maycole",
+            http,
+            f"/inventory/{made[-1]['id']}",
+            f"/inventory?limit={ITEMS}",
+            "/inventory",
+            item,
+            201,
+            served.cpu,
+            served.process.stand_still,
+        )
+
+
+@contextlib.asynccontextmanager
+async def _signed_in(served: Product) -> AsyncIterator[tuple[httpx.AsyncClient, str]]:
+    [ann] = await settle(served.database_url, 1)
+    headers = {"Authorization": f"Bearer {ann.token()}"}
+    async with httpx.AsyncClient(base_url=f"{served.url}/api", headers=headers, timeout=30) as http:
+        yield http, ann.personal_team_id
+
+
+@contextlib.asynccontextmanager
+async def _pocketbase() -> AsyncIterator[Peer]:
+    async with pocketbase.serving() as (process, http, user_id):
+        path = "/collections/items/records"
+
+        def item(number: int) -> dict[str, Any]:
+            return {
+                **ITEM,
+                "name": f"Tea {number}",
+                "sku": f"T{number}",
+                "low_stock_threshold": 3,
+                "owner": user_id,
+            }
+
+        made = [(await http.post(path, json=item(number))).json() for number in range(ITEMS)]
+        yield Peer(
+            "PocketBase",
+            http,
+            f"{path}/{made[-1]['id']}",
+            # Ours counts no total either.
+            f"{path}?perPage={ITEMS}&sort=-created&skipTotal=1",
+            path,
+            item,
+            200,
+            lambda: {"app": process.cpu_s()},
+            process.stand_still,
+        )
+
+
+def _print(figures: dict[tuple[str, str], list[dict[str, float]]]) -> None:
+    at_once = load_http.CONNECTIONS
+    print(f"{REQUESTS} requests a round, {at_once} at once; median of {ROUNDS} rounds (least to most)\n")
+    rows: list[tuple[str, ...]] = [("", "requests a CPU second", "CPU ms of a request", "of PocketBase")]
+    rates = {key: [REQUESTS / sum(used.values()) for used in rounds] for key, rounds in figures.items()}
+    for (what, name), rounds in figures.items():
+        each = ", ".join(
+            f"{part} {Figure([1e3 * used[part] / REQUESTS for used in rounds]).middle:.2f}"
+            for part in rounds[0]
+        )
+        ratio = Figure.ratio(rates[what, name], rates[what, "PocketBase"]).said("{:.2f}")
+        rows.append((f"{what}, {name}", Figure(rates[what, name]).said("{:,.0f}"), each, ratio))
+    table(rows)
