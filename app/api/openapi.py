@@ -50,7 +50,7 @@ IF_MATCH: Final = {
 IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "yours, and new for each change: repeated with the same key, it gets the first answer again",
+    "description": "new for each change: repeated with the same key, it gets the first answer again",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
 }
 # Down, the server says so in the form in which it says that it is up.
