@@ -51,7 +51,7 @@ IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "new for each change: repeated with the same key, it gets the first answer again",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
 }
 # Down, the server says so in the form in which it says that it is up.
 DOWN: Final = ("system.health", "system.ready")
@@ -157,7 +157,7 @@ def _responses(draft: Json, handler: HTTPRouteHandler, schema: dict[Any, Json]) 
         "401": "caller" in taken,
         "404": bool(draft.get("parameters")),
         "412": "if_version" in taken,
-        "422": bool(draft.get("parameters")) or handler.parsed_data_field is not None,
+        "422": bool(draft.get("parameters")) or handler.parsed_data_field is not None or takes_key(handler),
         "default": True,
     }
     problem = {"application/problem+json": {"schema": schema[Problem]}}

@@ -64,7 +64,7 @@ _NOT_KEPT: Final = frozenset({401, 408, 425, 429})
 # These say what to do first: then the same request is to go through.
 ASK_AGAIN: Final = frozenset({"step_up_required", "email_not_verified"})
 _HEADER: Final = b"idempotency-key"
-_KEY: Final = re.compile(rb"[ -~]{1,%d}" % KEY_CHARS_MAX)
+_KEY: Final = re.compile(rb"[!-~]([ -~]{,%d}[!-~])?" % (KEY_CHARS_MAX - 2))
 # What else says who somebody is who has not signed in: whom the answer is for.
 _OF_NOBODY: Final = ("cookie", "x-csrf-token")
 
