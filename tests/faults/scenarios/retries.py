@@ -11,7 +11,7 @@ from tests.faults.scenario import Outcome, Play, Scale
 async def run(field: Field, scale: Scale) -> Outcome:
     """SIGKILL at random points of many requests with keys: each key has one effect, and tells of that one."""
     dice = random.Random(scale.seed)  # noqa: S311 - a schedule that can be repeated
-    kills = scale.of(60, 2)
+    kills = scale.of(20, 2)
     async with Play(field) as play:
         await play.open(scale.of(8, 2), watchers=1)
         retries = Retries(field, dice)
