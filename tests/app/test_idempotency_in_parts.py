@@ -2,7 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,12 +11,14 @@ import httpx
 import msgspec
 import pytest
 
-from domain import db, idempotency
+from domain import crypto, db, idempotency, rotation
 from domain.auth import passwords
 from tests.app.company import problem
 from tests.app.keyed import expire, new_key, newcomer, register, replayed, rows, told, with_key
 from tests.app.second_factors import App, enrol, grow_stale
+from tests.conftest import SECRET
 from tests.factories import PASSWORD, Api, Person
+from tests.ground import ENCRYPTION_KEY
 
 
 @pytest.fixture
@@ -143,6 +146,25 @@ async def test_an_answer_that_is_moved_to_another_caller_does_not_open(ann: Pers
     await db.execute("UPDATE idempotency_keys SET caller = $2 WHERE key = $1", key, bob.id)
     answer = await bob.post("/teams", {"name": "Ann's own"}, headers=with_key(key))
     problem(answer, 409, "idempotency_answer_lost")
+    await db.execute("DELETE FROM idempotency_keys WHERE key = $1", key)
+
+
+async def test_new_secrets_of_the_server_lose_no_answer(ann: Person, rotate: Callable[..., None]) -> None:
+    key, shared = new_key(), crypto.parsed(ENCRYPTION_KEY)
+    assert shared is not None
+    first = await ann.post("/teams", {"name": "Ann's own"}, headers=with_key(key))
+    assert first.status_code == 201
+    rotate("a secret that has just been put in place", SECRET)
+    new = secrets.token_bytes(32)
+    try:
+        crypto.install(new, shared)
+        await rotation.rotate()
+        crypto.install(new)
+        assert told(await ann.post("/teams", {"name": "Ann's own"}, headers=with_key(key))) == told(first)
+        crypto.install(shared, new)
+        await rotation.rotate()
+    finally:
+        crypto.install(shared)
 
 
 async def test_a_wrong_password_stays_counted_and_is_not_kept(ann: Person, api: Api) -> None:
