@@ -18,7 +18,7 @@ from app.config import Config
 from app.mail.rendering import render
 from app.worker import Worker
 from channels.announcing import announcing
-from domain import db, links, mail, parked
+from domain import db, idempotency, links, mail, parked
 from domain.audit_logs import copies, retention, seals
 from domain.auth import email_change, magic_link, recovery, sweeping, verification
 from domain.teams import deletion, invite_answers, invites
@@ -39,6 +39,7 @@ DECLARING: Final = (
     deletion,
     invites,
     invite_answers,
+    idempotency,
 )
 
 

@@ -33,7 +33,7 @@ from app.api.users import UsersController
 from app.config import Config
 from app.lifespan import lifespan
 from app.pages import mail_pages
-from app.pipeline import body, positions
+from app.pipeline import body, idempotency, positions
 from app.pipeline.door import at_the_door
 from app.pipeline.errors import HANDLERS
 from app.pipeline.etag import provide_if_version
@@ -46,7 +46,7 @@ from channels.gate import Gate
 from channels.http_stream import connection_http_stream, connection_sse
 
 NEEDED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "ENCRYPTION_KEY")
-EXPOSED = ["ETag", "Location", "Retry-After", "X-Request-Id", "X-Stream-Position"]
+EXPOSED = ["ETag", "Location", "Retry-After", "X-Request-Id", "X-Stream-Position", idempotency.REPLAYED]
 
 
 def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Litestar:
@@ -113,6 +113,7 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
         ),
         logging_config=None,
     )
+    idempotency.install(app)
     app.asgi_handler = at_the_door(app.asgi_handler, websocket)
     return app
 
@@ -121,4 +122,5 @@ async def _before(request: Request[Any, Any, Any]) -> None:
     positions.begin(request)
     await body.refuse_bad_text(request)
     await identify(request)
+    idempotency.notice(request)
     await body.refuse_nothing(request)

@@ -72,6 +72,7 @@ class Unit:
         self.facts: list[tuple[Actor, Event]] = []
         self.before_commit: list[Callable[[], Awaitable[None]]] = []
         self.after_commit: list[Callable[[], None]] = []
+        self.written: list[Any] = []  # the entries of the log, once it is about to commit (domain/record.py)
 
 
 class Transaction(PostgresTransaction):

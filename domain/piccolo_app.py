@@ -15,6 +15,7 @@ from domain.auth.tables import (
     SignInFailures,
     UserSessions,
 )
+from domain.idempotency_tables import IdempotencyKeys
 from domain.inventory.tables import Inventory, StockMovements
 from domain.stream_tables import StreamEntries, StreamHeads
 from domain.teams.tables import TeamInvites, TeamMembers, TeamRoles, Teams, TeamTransfers
@@ -48,5 +49,6 @@ APP_CONFIG = AppConfig(
         TeamTransfers,
         Inventory,
         StockMovements,
+        IdempotencyKeys,
     ],
 )

@@ -78,6 +78,7 @@ async def _write(unit: db.Unit) -> None:
         sql=_WITH_AUDIT,
         beside=[places, *(list(map(attrgetter(column), rows)) for column in _COLUMNS)],
     )
+    unit.written += entries
     unit.after_commit.append(partial(streams.announce, entries))
 
 

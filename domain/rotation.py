@@ -66,6 +66,13 @@ SEALED: Final = (
         good=_GOOD,
         bound="'one_time_tokens/mfa of ' || user_id || '/linking'",
     ),
+    # Answers to requests with a key (domain/idempotency.py).
+    Place(
+        "idempotency_keys",
+        "response",
+        good="response IS NOT NULL AND expires_at > now()",
+        bound="'idempotency_keys/' || id || '/' || caller || '/' || key || '/response'",
+    ),
 )
 
 

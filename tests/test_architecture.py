@@ -39,6 +39,7 @@ LOOSE_KEYS = {
 WITHOUT_TEAM = {
     "audit_keys": "signs for the installation",
     "api_keys": "belongs to a person, and to a team if it acts for one",
+    "idempotency_keys": "belongs to a caller: a user, an API key, or an address",
     "mfa_factors": "belongs to a person",
     "oauth_identities": "belongs to a person",
     "one_time_tokens": "belongs to a person, or to an address",

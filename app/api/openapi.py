@@ -15,6 +15,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
 from app.pipeline.errors import Problem
+from app.pipeline.idempotency import takes_key
 
 Json = dict[str, Any]
 
@@ -46,12 +47,19 @@ IF_MATCH: Final = {
     "description": "the ETag of the version you have: refuse (412) if there is another one now",
     "schema": {"type": "string"},
 }
+IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "new for each change: repeated with the same key, it gets the first answer again",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+}
 # Down, the server says so in the form in which it says that it is up.
 DOWN: Final = ("system.health", "system.ready")
 HEADERS: Final[dict[str, Json]] = {
     "X-Request-Id": {"description": "yours if it was sane, or one of ours; log it"},
     "ETag": {"description": "the version of the thing, for `If-Match`"},
     "Location": {"description": "where the new thing is"},
+    "Idempotent-Replayed": {"description": "`true`: the answer that the first request with this key got"},
     "X-Stream-Position": {"description": "what this change has reached: `channel@offset`, space separated"},
 }
 
@@ -98,6 +106,8 @@ def _operation(draft: Json, handler: HTTPRouteHandler, schema: dict[Any, Json]) 
     parameters = [_parameter(parameter) for parameter in draft.get("parameters", [])]
     if "if_version" in taken:
         parameters.append(IF_MATCH)
+    if takes_key(handler):
+        parameters.append(IDEMPOTENCY_KEY)
     operation: Json = {
         "tags": draft["tags"],
         "operationId": f"{_camel(tag)}.{_camel(handler.fn.__name__)}",
@@ -133,6 +143,8 @@ def _responses(draft: Json, handler: HTTPRouteHandler, schema: dict[Any, Json]) 
         headers.append("Location")
     if "GET" not in handler.http_methods:
         headers.append("X-Stream-Position")
+    if takes_key(handler):
+        headers.append("Idempotent-Replayed")
     success: Json = {
         "description": "Done."
         if answer is None
@@ -145,7 +157,7 @@ def _responses(draft: Json, handler: HTTPRouteHandler, schema: dict[Any, Json]) 
         "401": "caller" in taken,
         "404": bool(draft.get("parameters")),
         "412": "if_version" in taken,
-        "422": bool(draft.get("parameters")) or handler.parsed_data_field is not None,
+        "422": bool(draft.get("parameters")) or handler.parsed_data_field is not None or takes_key(handler),
         "default": True,
     }
     problem = {"application/problem+json": {"schema": schema[Problem]}}

@@ -36,12 +36,23 @@ def collect(entries: Sequence[Entry]) -> None:
 def withhold(request: Request[Any, Any, Any]) -> None:
     """Say nothing of what this request has changed: whoever asks is not in the team that it is news for."""
     request.scope["state"]["reached"].clear()
+    request.scope["state"]["withheld"] = True
+
+
+def reached(request: Request[Any, Any, Any], more: Sequence[Entry] = ()) -> dict[str, int]:
+    """All that this request has reached, with entries that are about to be committed; nothing if withheld."""
+    if "withheld" in request.scope["state"]:
+        return {}
+    known: dict[str, int] = request.scope["state"]["reached"]
+    return known | {entry.channel: entry.offset for entry in more}
 
 
 def header(scope: Any) -> bytes | None:
     """The header's value, or None where nothing was committed that is news for the caller."""
     state = scope.get("state", {})
     caller: Actor | None = state.get("caller")
+    if "withheld" in state:
+        return None
     told = [
         f"{channel}@{offset}"
         for channel, offset in state.get("reached", {}).items()

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from domain import db
+from domain import db, idempotency
 from domain.actor import Actor
 from domain.auth import api_keys, mfa, post, sessions
 from domain.auth.model import Session
@@ -70,6 +70,7 @@ async def close(actor: Actor) -> None:
         await teams.leave_all(actor)
         await sessions.end_all(actor, "account_deleted")
         await api_keys.end_all(actor, actor.user)
+        await idempotency.forget(actor.user)
         for table in _GOES_WITH_THE_PERSON:
             await db.execute(f"DELETE FROM {table} WHERE user_id = $1", actor.user)  # noqa: S608 - names of ours
         await db.execute(

@@ -11,7 +11,7 @@ from typing import Final
 import asyncpg
 import msgspec
 
-from domain import db, ids, jobs, links
+from domain import db, ids, jobs, last_commit, links
 from domain.actor import Actor
 from domain.auth import one_time, post, recovery, sessions, takeover
 from domain.auth.mails_model import (
@@ -51,7 +51,7 @@ async def request(actor: Actor, given: EmailChange) -> None:
     Raises Forbidden `wrong_password`, Invalid `same_address`.
     """
     await recovery.prove(actor, given.password)
-    async with db.transaction():
+    async with last_commit.concluding():
         await sessions.hold(actor)
         user = await users.locked(actor.user)
         if user.email.lower() == given.email.lower():

@@ -10,7 +10,7 @@ Rules   a secret counts for nothing until a code of it was shown, which may be g
 from datetime import timedelta
 from typing import Final
 
-from domain import crypto, db, ids
+from domain import crypto, db, ids, last_commit
 from domain.actor import Actor
 from domain.auth import mfa, recovery_codes, sessions, totp, undoing
 from domain.auth.mfa_model import (
@@ -64,7 +64,7 @@ async def confirm(actor: Actor, code: str) -> ShownCodes:
     Wrong ones are counted with those of signing in. Raises Conflict `totp_enrolled` or `totp_not_started`,
     Forbidden `wrong_code`, RateLimited `too_many_attempts`.
     """
-    async with db.transaction():
+    async with last_commit.concluding():
         await sessions.hold(actor)
         row = await db.fetchrow(
             """SELECT id, confirmed_at FROM mfa_factors

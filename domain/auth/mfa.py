@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from domain import crypto, db
+from domain import crypto, db, last_commit
 from domain.actor import Actor
 from domain.auth import assertions, one_time, proofs, recovery_codes, throttle, totp
 from domain.auth.assertions import Purpose, Refusal
@@ -218,7 +218,7 @@ async def step_up(actor: Actor, given: StepUp) -> SteppedUpUntil:
     has = await enrolled(actor)
     if has.totp_confirmed_at is None and has.passkeys == 0:
         raise Conflict("There is no second factor to show.", code="no_second_factor")
-    async with db.transaction():
+    async with last_commit.concluding():
         await hold(actor.user, proof)
         shown = await prove(actor, actor, proof, purpose="passkey_step_up")
         if shown is not None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from webauthn.helpers import bytes_to_base64url
 
-from domain import db, ids
+from domain import db, ids, last_commit
 from domain.actor import Actor
 from domain.auth import assertions, ceremony, mfa, one_time, sessions, undoing, ways_in
 from domain.auth import service as auth
@@ -76,7 +76,7 @@ async def add(actor: Actor, given: NewPasskey) -> Passkey:
         detail = "This is not a passkey that was asked for."
         wrong = FieldError("/credential", "invalid_passkey", detail)
         raise Invalid(detail, code="invalid_passkey", errors=(wrong,)) from refused
-    async with db.transaction():
+    async with last_commit.concluding():
         # The user stays locked, so that two at once are counted one after the other.
         await sessions.hold(actor)
         _room_for_one(len(await assertions.credentials(actor.user)))

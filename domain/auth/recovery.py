@@ -8,7 +8,7 @@ Rules   asking for a link answers the same for every address: a job looks whethe
 from datetime import timedelta
 from typing import Final
 
-from domain import db, jobs, links
+from domain import db, jobs, last_commit, links
 from domain.actor import Actor
 from domain.auth import (
     api_keys,
@@ -72,7 +72,7 @@ async def reset(actor: Actor, given: NewPassword) -> None:
     user = await verification.holder(held)
     await passwords.check(given.password, email=user.email, name=user.name)
     password_hash = await passwords.hashed(given.password)
-    async with db.transaction():
+    async with last_commit.concluding():
         user = await verification.holder(await one_time.consume(PURPOSE, given.token))
         actor = actor.acting_as(user.id, personal_team_id=user.personal_team_id)
         await verification.proven(actor, user, takes_over=True)
@@ -90,7 +90,7 @@ async def change(actor: Actor, given: PasswordChange) -> None:
     user = await users.me(actor)
     await passwords.check(given.password, email=user.email, name=user.name)
     password_hash = await passwords.hashed(given.password)
-    async with db.transaction():
+    async with last_commit.concluding():
         await sessions.hold(actor)
         user = await users.locked(actor.user)
         if await users.password_hash(user.id) != known:

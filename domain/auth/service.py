@@ -11,7 +11,7 @@ from datetime import datetime
 
 from msgspec import UNSET
 
-from domain import db, ids
+from domain import ids, last_commit
 from domain.actor import Actor
 from domain.auth import (
     attempts,
@@ -60,7 +60,7 @@ async def open_account(
     """
     user_id, team_id, session_id = ids.new("user"), ids.new("team"), ids.new("sess")
     actor = actor.acting_as(user_id, session_id=session_id, personal_team_id=team_id)
-    async with db.transaction():
+    async with last_commit.concluding():
         user = await users.create(
             user_id,
             email=email,
@@ -118,7 +118,7 @@ async def signed_in(actor: Actor, proof: Proof, *, code: str | None = None) -> S
     if proof.second_factor_at is None:
         proof = await mfa.gate(actor, proof, code=code)
     actor = actor.acting_as(proof.user_id, session_id=ids.new("sess"), personal_team_id=team_id)
-    async with db.transaction():
+    async with last_commit.concluding():
         if proof.linking is not None:
             await identities.lock(proof.linking)
         # What was shown was judged before: whoever takes the account back meanwhile comes before or after.

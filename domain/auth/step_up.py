@@ -6,7 +6,7 @@ Rules   a second factor does where there is one to ask for (mfa.py); elsewhere t
 
 from msgspec import UNSET
 
-from domain import db
+from domain import db, last_commit
 from domain.actor import Actor
 from domain.auth import mfa, recovery, sessions
 from domain.auth.mfa_model import SteppedUp, SteppedUpUntil, StepUp
@@ -28,7 +28,7 @@ async def step_up(actor: Actor, given: StepUp) -> SteppedUpUntil:
         raise Invalid(detail, errors=(FieldError("/password", "invalid", detail),))
     if await recovery.prove(actor, given.password) is None:
         raise Conflict("This account has no password: sign in again.", code="no_password")
-    async with db.transaction():
+    async with last_commit.concluding():
         await sessions.hold(actor)
         at = now()
         await db.execute("UPDATE user_sessions SET proved_at = $2 WHERE id = $1", actor.session_id, at)

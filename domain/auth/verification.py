@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from domain import db, ids, jobs, links
+from domain import db, ids, jobs, last_commit, links
 from domain.actor import Actor
 from domain.auth import one_time, passwords, post, takeover
 from domain.auth.mails_model import AccountMade, EmailVerified, LoginUnverified, RegistrationRefused
@@ -126,7 +126,7 @@ async def apply(actor: Actor, new: Registration) -> None:
         name=new.name,
         password_hash=await passwords.hashed_to_register(new.password),
     )
-    async with db.transaction():
+    async with last_commit.concluding():
         await jobs.enqueue(REGISTER, applicant)
 
 

@@ -90,7 +90,7 @@ async def test_every_operation_says_what_it_does(document: Json) -> None:
         assert len(operation["description"]) >= len(operation["summary"]), where
         for parameter in operation["parameters"]:
             assert parameter.get("description"), f"{where} {parameter['name']}"
-            assert re.fullmatch(r"[a-z][A-Za-z]*|If-Match", parameter["name"]), where
+            assert re.fullmatch(r"[a-z][A-Za-z]*|If-Match|Idempotency-Key", parameter["name"]), where
 
 
 async def test_every_schema_has_a_name_and_says_what_it_is(document: Json) -> None:

@@ -5,6 +5,7 @@ cut off for a moment and then for too long, one member is removed.
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -13,6 +14,7 @@ from tests.faults.checker import Verdict
 from tests.faults.faultproxy import FaultProxy
 from tests.faults.field import Application, Field, seeded, until
 from tests.faults.history import Joined, Left, Revoked
+from tests.faults.keyed import Retries
 from tests.faults.scenario import Play
 from tests.faults.seeded import BUGS
 from tests.faults.trade import Account, Shop
@@ -29,6 +31,7 @@ CAUGHT_BY: Final = {
     "ring-off-by-one": ("C5", "dishonest"),
     "double-delivery": ("C3", "doubled"),
     "deaf-to-removal": ("C6", "revoked"),
+    "answer-after-commit": ("C0", "doubled"),
 }
 assert set(CAUGHT_BY) == set(BUGS), "each bug is expected to be caught by something"
 RECOVERED_MAX: Final = 300
@@ -63,6 +66,10 @@ async def _probe(field: Field, app: Application, line: FaultProxy, bug: str) -> 
             *(_changes(play, shop, item, app, 6) for item in shop.items),
         )
         await play.level(within_s=patience_s)
+
+        # Each change sent again and again with one key.
+        retries = Retries(field, random.Random(1))  # noqa: S311 - a schedule that can be repeated
+        await asyncio.gather(*(retries.change(play, shop, item, url=app.url) for item in shop.items))
 
         # Gone for a moment, then for more than is kept at hand.
         line.cut()

@@ -8,6 +8,8 @@ for them; a name that is not there any more fails at once.
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
+from functools import partial
 from typing import Any, Final
 
 import asyncpg
@@ -16,7 +18,7 @@ from app import cli
 from channels.gate import Gate
 from channels.hub import Feed, Hub
 from channels.relay import Relay
-from domain import db, streams
+from domain import db, idempotency, streams
 from tests.faults import writer
 
 HEADS: Final = """INSERT INTO stream_heads AS h (channel, epoch, top)
@@ -25,6 +27,7 @@ HEADS: Final = """INSERT INTO stream_heads AS h (channel, epoch, top)
     RETURNING h.channel, h.epoch, h.top"""
 Drafts = Sequence[streams.Draft]
 FORGET_EVERY: Final = 5
+LATE_S: Final = 0.2
 
 
 def unordered_offsets() -> None:
@@ -189,6 +192,29 @@ def deaf_to_removal() -> None:
     _replace(Gate, "concerns", deaf)
 
 
+def answer_after_commit() -> None:
+    """The answer to a request with a key is written once its effect has been committed, a moment later."""
+    under_way: set[asyncio.Task[None]] = set()
+
+    def late(keep: Any) -> Any:
+        async def write(*args: Any) -> None:
+            await asyncio.sleep(LATE_S)
+            async with db.transaction():
+                await keep(*args)
+
+        def begin(*args: Any) -> None:
+            task = asyncio.create_task(write(*args), context=Context())
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+
+        async def kept(*args: Any) -> None:
+            db.current().after_commit.append(partial(begin, *args))
+
+        return kept
+
+    _replace(idempotency, "keep", late)
+
+
 BUGS: Final[dict[str, Callable[[], None]]] = {
     bug.__name__.replace("_", "-"): bug
     for bug in (
@@ -202,6 +228,7 @@ BUGS: Final[dict[str, Callable[[], None]]] = {
         ring_off_by_one,
         double_delivery,
         deaf_to_removal,
+        answer_after_commit,
     )
 }
 

@@ -12,6 +12,7 @@ from tests.faults.scenarios import (
     partitions,
     postgres_restarts,
     redis_away,
+    retries,
     revocations,
     slow_clients,
     storm,
@@ -28,6 +29,7 @@ class Scenario:
 
 SCENARIOS: Final = {
     "kills": Scenario(kills.run, apps=3),
+    "retries": Scenario(retries.run, apps=3),
     "redis-away": Scenario(redis_away.run),
     "postgres-restarts": Scenario(postgres_restarts.run),
     "partitions": Scenario(partitions.run),
