@@ -59,7 +59,7 @@ class World:
                 client_secret=github.SECRET,
             ),
         )
-        return Providers(configured, PUBLIC_URL, (ORIGIN,))
+        return Providers(configured, PUBLIC_URL, (ORIGIN,), self.served.app.state.outgoing)
 
 
 @contextlib.asynccontextmanager
