@@ -27,9 +27,18 @@ from domain.errors import Unavailable
 from domain.health import State
 
 T = TypeVar("T")
+Judge = Callable[[Exception], Failure | None]
 log = logging.getLogger("maycole.outgoing")
 
 RETRY_AFTER_MIN_S: Final = 1
+
+
+class Nature(msgspec.Struct, frozen=True):
+    """Time and chance. Tests, which cannot wait, have others."""
+
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    chance: Callable[[], float] = random.random
 
 
 class Counts(msgspec.Struct):
@@ -74,26 +83,24 @@ class Dependency:
     """A vendor, or one of its services, as this process knows it.
 
     `judge` says what an exception of its client means: a Failure of the vendor, or None for an answer (also a
-    refusal) or a bug of ours. `clock`, `sleep` and `chance` are for tests, which cannot wait.
+    refusal) or a bug of ours.
     """
 
     def __init__(
         self,
         name: str,
         policy: Policy,
-        judge: Callable[[Exception], Failure | None],
-        *,
-        on_change: Callable[["Dependency", State], None] = lambda dependency, before: None,
+        judge: Judge,
+        nature: "Nature",
+        on_change: Callable[["Dependency", State], None],
     ) -> None:
         self.name, self.policy, self.judge = name, policy, judge
-        self.clock: Callable[[], float] = time.monotonic
-        self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-        self.chance: Callable[[], float] = random.random
         self.counts = Counts()
+        self._nature = nature
         self._since = now()
         self._on_change = on_change
-        self.breaker = Breaker(lambda: self.clock(), self._changed)
-        self._budget = Budget(lambda: self.clock())
+        self.breaker = Breaker(nature.clock, self._changed)
+        self._budget = Budget(nature.clock)
 
     async def call(self, do: Callable[[], Awaitable[T]], *, repeatable: bool) -> T:
         """What `do` answers, which is awaited once for each try.
@@ -104,22 +111,22 @@ class Dependency:
         """
         self.counts.calls += 1
         self._budget.call()
-        ends = self.clock() + self.policy.within_s
+        ends = self._nature.clock() + self.policy.within_s
         for retry in range(1, self.policy.tries + 1):
             place = self.breaker.admit()
             if place is None:
                 self.counts.refused += 1
                 raise self._left_alone()
             try:
-                return await self._try(do, place, ends - self.clock())
+                return await self._try(do, place, ends - self._nature.clock())
             except Exception as error:  # whatever the vendor's client raises; `judge` knows which is what
                 failure = self.judge(error)
                 if failure is None or retry == self.policy.tries:
                     raise
-                wait_s = self._wait_s(failure, retry, repeatable, ends - self.clock())
+                wait_s = self._wait_s(failure, retry, repeatable, ends - self._nature.clock())
                 if wait_s is None:
                     raise
-            await self.sleep(wait_s)
+            await self._nature.sleep(wait_s)
             self.counts.retries += 1
         raise AssertionError("a policy has at least one try")
 
@@ -173,7 +180,7 @@ class Dependency:
         """
         if not failure.again or not (repeatable or failure.undone):
             return None
-        wait_s = self.policy.wait_before(retry, failure.after_s, self.chance())
+        wait_s = self.policy.wait_before(retry, failure.after_s, self._nature.chance())
         callers_s = deadline.left_s()
         if wait_s >= (left_s if callers_s is None else min(left_s, callers_s)):
             return None
@@ -194,15 +201,14 @@ class Dependency:
 class Outgoing:
     """All dependencies of this process, by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, nature: Nature = Nature()) -> None:  # noqa: B008 - it is frozen
+        self._nature = nature
         self._known: dict[str, Dependency] = {}
         self.on_change: Callable[[Standing, State], None] = lambda standing, before: None
 
-    def dependency(
-        self, name: str, policy: Policy, judge: Callable[[Exception], Failure | None]
-    ) -> Dependency:
+    def dependency(self, name: str, policy: Policy, judge: Judge) -> Dependency:
         """A dependency that begins anew; it takes the place of one with that name, whose client is gone."""
-        self._known[name] = Dependency(name, policy, judge, on_change=self._changed)
+        self._known[name] = Dependency(name, policy, judge, self._nature, self._changed)
         return self._known[name]
 
     def standings(self) -> Sequence[Standing]:
