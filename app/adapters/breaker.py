@@ -57,7 +57,7 @@ class Breaker:
     @property
     def opens_in_s(self) -> float:
         """How long nobody is let through; 0 where somebody is, or may be in a moment."""
-        return max(0.0, self._opened_at + OPEN_S - self._clock()) if self.state == "open" else 0.0
+        return max(0.0, OPEN_S - (self._clock() - self._opened_at)) if self.state == "open" else 0.0
 
     def admit(self) -> int | None:
         """A place for one try, if it may be made now."""

@@ -9,7 +9,8 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import aioboto3
-from botocore.config import Config as Options
+from aiobotocore.config import AioConfig
+from aiobotocore.httpsession import AIOHTTPSession
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 from botocore.exceptions import ConnectionError as NotConnected
 
@@ -21,7 +22,19 @@ from domain.errors import Unavailable
 NAME: Final = "s3"
 POLICY: Final = Policy(within_s=30.0, try_within_s=10.0, wait_s=0.2, wait_max_s=5.0)
 CONNECT_S: Final = 3
-_OPTIONS: Final = Options(
+
+
+class _Once(AIOHTTPSession):  # type: ignore[misc]  # it has no types
+    """aiohttp sends a PUT or GET again by itself when the connection breaks, behind everybody's back."""
+
+    async def _get_session(self, proxy_url: str | None) -> Any:
+        session = await super()._get_session(proxy_url)
+        session._retry_connection = False
+        return session
+
+
+_OPTIONS: Final = AioConfig(
+    http_session_cls=_Once,
     connect_timeout=CONNECT_S,
     read_timeout=POLICY.try_within_s,
     retries={"total_max_attempts": 1},

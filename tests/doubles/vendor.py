@@ -56,6 +56,8 @@ class Vendor:
         self.asked.append(f"{method} {path}")
         await self._note()
         if self.behaves != "resets":
+            if "expect: 100-continue" in head.lower():
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             await reader.readexactly(int(lengths[0]) if lengths else 0)
         return await WAYS[self.behaves](self, path, reader, writer)
 

@@ -43,9 +43,9 @@ class World:
         for double in (self.google, self.acme, self.github):
             double.reset()
         await self.served.app.state.oauth.close()
-        self.served.app.state.oauth = self._providers()
+        self.served.app.state.oauth = self.providers()
 
-    def _providers(self) -> Providers:
+    def providers(self) -> Providers:
         keys = {"client_id": issuer.CLIENT, "client_secret": issuer.SECRET}
         configured = (
             Provider(name="google", issuer=self.google.url, **keys),
