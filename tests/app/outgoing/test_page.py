@@ -22,8 +22,8 @@ def test_the_table_has_the_policies_of_the_code() -> None:
 
 
 def test_the_numbers_are_those_of_the_code() -> None:
-    named = ", ".join(str(status) for status in sorted(AGAIN)[:-1])
-    assert f"{named} and {max(AGAIN)}" in PAGE
+    *most, last = sorted(AGAIN)
+    assert f"{', '.join(map(str, most))} and {last}" in PAGE
     assert f"Of the newest {WINDOW} tries" in PAGE
     assert f"there are at least {CALLS_MIN} and half of them failed" in PAGE
     assert f"For {OPEN_S:g} s nobody tries; then three" in PAGE
