@@ -156,7 +156,7 @@ async def test_trying_again_is_no_storm(time: Time) -> None:
     """A vendor that fails a little less than half of the time, so that the breaker stays closed."""
     still = Nature(time.clock, time.sleep, lambda: 0.0)  # time brings tokens, too
     dependency = Outgoing(still).dependency("ailing", POLICY, judge)
-    calls = 2000
+    calls = 1000
     for nth in range(calls):
         errors = [status(503)] * (1 if nth % 5 < 2 else 0)
         try:

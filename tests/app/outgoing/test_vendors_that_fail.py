@@ -26,6 +26,7 @@ BREACHED = "a breached password of this test"
 KEYS = {"client_id": "us", "client_secret": "a secret"}
 FLOW = Flow(verifier="v" * 43, nonce="n", return_to=None, user_id=None, session_id=None)
 BRIEF_S = 0.1
+PATIENT = {"within_s": 120.0, "try_within_s": 60.0}
 
 
 class Client(NamedTuple):
@@ -102,6 +103,8 @@ async def client(
     }
     made = CLIENTS[request.param](outgoing, failing.url)
     async for one in made:
+        # How busy this machine is says nothing about a vendor.
+        one.dependency.policy = msgspec.structs.replace(one.dependency.policy, **PATIENT)
         yield one
     await failing.until(lambda: failing.open == 0)
     assert [task for task in asyncio.all_tasks() if _is_of_a_client(task)] == []
@@ -170,7 +173,7 @@ def _is_said(client: Client, seen: bool | DomainError, kinds: dict[str, type[Dom
     assert isinstance(seen, DomainError)
     if type(seen) is Unavailable:
         assert seen.problem == client.dependency.code
-    assert seen.details.get("retryAfter", 1) >= 1
+    assert ("retryAfter" in seen.details) == (type(seen) is not Faulty)
 
 
 async def test_a_vendor_that_throttles_is_asked_when_it_says(
@@ -217,7 +220,7 @@ async def test_a_vendor_that_keeps_failing_is_left_alone_until_it_recovers(
 
     failing.behaves = "well"
     time.at += OPEN_S
-    while client.dependency.counts.calls and client.dependency.breaker.state != "closed":
+    while client.dependency.breaker.state != "closed":
         assert await outcome(client) is True
     assert len(failing.asked) == CALLS_MIN + PROBES
     assert outgoing.standings()[0].ok
