@@ -14,7 +14,9 @@ from typing import Final
 
 from app import secrets
 from app.adapters.mail_files import MailFiles
+from app.adapters.outgoing import Outgoing
 from app.config import Config
+from app.herald import heralding
 from app.mail.rendering import render
 from app.worker import Worker
 from channels.announcing import announcing
@@ -60,14 +62,14 @@ def equip(config: Config) -> None:
 
 
 @asynccontextmanager
-async def copying(config: Config) -> AsyncIterator[None]:
+async def copying(config: Config, outgoing: Outgoing) -> AsyncIterator[None]:
     """Copies of checkpoints go into the bucket, if there is one, until the block ends."""
     if config.bucket is None:
         yield
         return
     from app.adapters.s3 import S3  # its import takes seconds, which only who uses it should wait
 
-    files = S3(config.bucket)
+    files = S3(config.bucket, outgoing)
     copies.install(partial(files.put, content_type="application/json"))
     try:
         yield
@@ -89,12 +91,16 @@ async def _work(config: Config, say: Callable[[str], None]) -> None:
     equip(config)
     write_links(config)
     await db.open_pool(config.database_url)
-    worker = Worker(config.database_url)
+    worker, outgoing = Worker(config.database_url), Outgoing()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
     try:
-        async with copying(config), announcing(config.redis_url) if config.redis_url else nullcontext():
+        async with (
+            copying(config, outgoing),
+            heralding(outgoing),
+            announcing(config.redis_url) if config.redis_url else nullcontext(),
+        ):
             say("working")
             await worker.run()
     finally:

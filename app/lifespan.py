@@ -18,6 +18,7 @@ from app import secrets
 from app.adapters.pwned import BASE, Pwned
 from app.background import copying, equip, write_links
 from app.config import Config, relying_party
+from app.herald import Herald
 from app.pipeline import positions
 from app.worker import GRACE_S, Worker
 from channels.emulation import Emulation
@@ -52,6 +53,7 @@ class Process:
         self.live = Live(self.relay, gate, app, emulation, frozenset(config.allowed_origins))
         self.sweeper = Sweeper(config.database_url, self.relay.bus)
         self.watchman = Watchman(self.live.connections, gate)
+        self.herald = Herald(app.state.outgoing)
         self.worker = Worker(config.database_url) if config.runs_jobs else None
         self._working: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[None]] = set()
@@ -66,6 +68,7 @@ class Process:
         self.supervise("the sweeper", self.sweeper.run)
         self.supervise("the watchman", self.watchman.run)
         self.supervise("the partition keeper", _roll_partitions)
+        self.supervise("the herald", self.herald.run)
         self.supervise("the keeper of refusals", denials.run)
         if self.worker is not None:
             self._working = self.supervise("the worker", self.worker.run)
@@ -111,11 +114,11 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     process = Process(config, app)
     app.state.process = process
     app.state.live = process.live
-    pwned = Pwned(config.breaches_base or BASE) if config.breaches_asked else None
+    pwned = Pwned(app.state.outgoing, config.breaches_base or BASE) if config.breaches_asked else None
     passwords.ask_also(pwned.knows if pwned else None)
     heard = [memory.listen, process.relay.announce, positions.collect]
     streams.listeners.extend(heard)
-    async with copying(config) if config.runs_jobs else nullcontext():
+    async with copying(config, app.state.outgoing) if config.runs_jobs else nullcontext():
         try:
             await process.live.emulation.listen()
             process.start()

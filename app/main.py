@@ -15,6 +15,7 @@ from litestar.di import Provide
 
 from app import config as configuration
 from app.adapters.oauth import Providers
+from app.adapters.outgoing import Outgoing
 from app.api import docs
 from app.api.api_keys import ApiKeysController
 from app.api.audit_logs import AuditLogsController
@@ -61,6 +62,7 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
     # What is asked of others holds as much: the beginning of a password's hash, a code, a key.
     for named in ("uvicorn.error", "httpx2", "httpcore2"):
         logging.getLogger(named).setLevel(logging.WARNING)
+    outgoing = Outgoing()
     app = Litestar(
         route_handlers=[
             AuthController,
@@ -108,7 +110,8 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
             {
                 "config": config,
                 "gate": gate or Gate(),
-                "oauth": Providers(config.oauth, config.public_url, config.allowed_origins),
+                "outgoing": outgoing,
+                "oauth": Providers(config.oauth, config.public_url, config.allowed_origins, outgoing),
             }
         ),
         logging_config=None,

@@ -48,6 +48,7 @@ KINDS: Final = {
         Kind("checkpoints", owner="team", permission="audit:read", kept="newest"),
         Kind("presence", owner="team", kept="nothing", presence=True, lingers_s=10.0),
         Kind("audit:all", owner="staff", kept="nothing", filters=True),
+        Kind("system:health", owner="staff"),
     )
 }
 
@@ -78,11 +79,19 @@ def checkpoints(team_id: str) -> str:
 
 # What is heard of all teams' trails at once, by the platform's staff; it has no entries of its own.
 EVERY_AUDIT: Final = "audit:all"
+# What this server's processes find out about those they depend on (domain/health.py).
+HEALTH: Final = "system:health"
+STAFFS: Final = frozenset(kind.name for kind in KINDS.values() if kind.owner == "staff")
+
+
+def kind_name(channel: str) -> str:
+    """The name of its kind: all of it for what is the staff's own, else what stands before the colon."""
+    return channel if channel in STAFFS else channel.partition(":")[0]
 
 
 def parse(channel: str) -> tuple[Kind, str] | None:
     """The kind and the owner's id (none for the staff's), or None for a name that no channel has."""
-    if channel == EVERY_AUDIT:
+    if channel in STAFFS:
         return KINDS[channel], ""
     name, _, owner_id = channel.partition(":")
     kind = KINDS.get(name)

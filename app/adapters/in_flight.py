@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
+from app import deadline
+
 T = TypeVar("T")
 
 
@@ -23,7 +25,8 @@ class InFlight(Generic[T]):
     async def join(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of the call under way, which is begun where there is none. Raises what it raises."""
         if self._call is None:
-            self._call = asyncio.create_task(begin())
+            with deadline.within(None):  # not that of whoever comes first
+                self._call = asyncio.create_task(begin())
             self._call.add_done_callback(self._over)
         return await asyncio.shield(self._call)
 

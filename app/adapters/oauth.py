@@ -3,8 +3,10 @@
 from urllib.parse import urlsplit
 
 from app.adapters.oauth_github import GitHub
-from app.adapters.oauth_http import Http
+from app.adapters.oauth_http import POLICY, Http
 from app.adapters.oauth_oidc import Oidc
+from app.adapters.outgoing import Outgoing
+from app.adapters.outgoing_http import judge
 from app.config_oauth import KNOWN, Provider
 from domain.errors import Invalid, NotFound, Unavailable
 
@@ -17,13 +19,22 @@ class Providers:
     """The providers of this server, and where browsers may be sent in the end."""
 
     def __init__(
-        self, configured: tuple[Provider, ...], public_url: str | None, allowed_origins: tuple[str, ...]
+        self,
+        configured: tuple[Provider, ...],
+        public_url: str | None,
+        allowed_origins: tuple[str, ...],
+        outgoing: Outgoing,
     ) -> None:
         self.public_url = (public_url or "").rstrip("/")
         self._origins = allowed_origins
         self._http = Http()
         self._by_name: dict[str, Oidc | GitHub] = {
-            one.name: (GitHub if one.issuer is None else Oidc)(one, self._redirect_uri(one.name), self._http)
+            one.name: (GitHub if one.issuer is None else Oidc)(
+                one,
+                self._redirect_uri(one.name),
+                self._http,
+                outgoing.dependency(f"oauth.{one.name}", POLICY, judge),
+            )
             for one in configured
         }
 

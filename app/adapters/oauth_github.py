@@ -9,6 +9,7 @@ import msgspec
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 from app.adapters.oauth_http import SECRET_IN_BODY, Http, address, get, kept, text, tokens
+from app.adapters.outgoing import Dependency
 from app.config_oauth import Provider
 from domain.auth.oauth_model import Begun, Flow, Profile
 from domain.errors import Unauthenticated
@@ -29,10 +30,10 @@ class _Email(msgspec.Struct, frozen=True):
 
 
 class GitHub:
-    def __init__(self, config: Provider, redirect_uri: str, http: Http) -> None:
+    def __init__(self, config: Provider, redirect_uri: str, http: Http, dependency: Dependency) -> None:
         assert config.base is not None, "GitHub has addresses (app/config_oauth.py)"
         assert config.api_base is not None, "GitHub has addresses (app/config_oauth.py)"
-        self.name = config.name
+        self.name, self.dependency = config.name, dependency
         self._base, self._api = config.base, config.api_base
         self._config, self._redirect_uri, self._http = config, redirect_uri, http
 
@@ -48,11 +49,13 @@ class GitHub:
         if issuer not in (None, f"{self._base}/login/oauth"):
             raise Unauthenticated("Another provider has answered than was asked.", code="oauth_failed")
         client = self._client()
-        given = await tokens(client, self.name, f"{self._base}/login/oauth/access_token", code, flow.verifier)
+        given = await tokens(
+            client, self.dependency, f"{self._base}/login/oauth/access_token", code, flow.verifier
+        )
         token = given["access_token"]
-        user = await get(client, self.name, f"{self._api}/user", _User, token=token)
+        user = await get(client, self.dependency, f"{self._api}/user", _User, token=token)
         emails = await get(
-            client, self.name, f"{self._api}/user/emails?per_page=100", list[_Email], token=token
+            client, self.dependency, f"{self._api}/user/emails?per_page=100", list[_Email], token=token
         )
         email = next((one.email for one in emails if one.primary and one.verified), None)
         return Profile(

@@ -1,28 +1,32 @@
 """HTTP to providers: every call ends, every answer has a size, no redirect is followed.
 
 A provider is somebody else's server, and may be slow, broken or worse. What it does wrong leaves here as
-Silent (504), Unavailable (503) or Faulty (502), never as anything that nobody expects.
+Silent (504), Unavailable (503) or Faulty (502), never as anything that nobody expects. Tries, deadlines and
+the breaker are those of app/adapters/outgoing.py; each provider is a dependency, `oauth.<name>`.
 """
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import httpx2
 import msgspec
 from authlib.integrations.httpx_client import AsyncOAuth2Client, OAuthError
 
+from app.adapters.outgoing import Dependency
+from app.adapters.outgoing_http import raise_for_failure
+from app.adapters.retrying import TOO_MANY, Policy
 from domain.auth.oauth_model import Begun
 from domain.errors import Faulty, Silent, Unauthenticated, Unavailable
 
 log = logging.getLogger("maycole.oauth")
 T = TypeVar("T")
 
-CONNECT_WITHIN_S: Final = 4.0
 # From the first byte out to the last byte in; a server that sends a byte a second must not hold us up either.
-CALL_WITHIN_S: Final = 8.0
+# Somebody's browser waits, and is answered within five seconds.
+POLICY: Final = Policy(within_s=4.5, try_within_s=3.0)
+CONNECT_WITHIN_S: Final = 2.0
 ANSWER_BYTES_MAX: Final = 256 * 1024
 CONNECTIONS_MAX: Final = 20
 TEXT_CHARS_MAX: Final = 8192
@@ -56,7 +60,7 @@ class Http:
             secret,
             code_challenge_method="S256",
             transport=self._transport,
-            timeout=httpx2.Timeout(CALL_WITHIN_S, connect=CONNECT_WITHIN_S),
+            timeout=httpx2.Timeout(POLICY.try_within_s, connect=CONNECT_WITHIN_S),
             follow_redirects=False,
             trust_env=False,
             headers={"Accept-Encoding": "identity", "User-Agent": "maycole"},
@@ -73,17 +77,25 @@ def address(client: AsyncOAuth2Client, endpoint: str, begun: Begun, **more: str)
 
 
 async def tokens(
-    client: AsyncOAuth2Client, name: str, endpoint: str, code: str, verifier: str
+    client: AsyncOAuth2Client, provider: Dependency, endpoint: str, code: str, verifier: str
 ) -> dict[str, Any]:
-    """What the code is exchanged for. Raises Unauthenticated `oauth_failed` where the provider refuses it."""
-    async with asking(name):
+    """What the code is exchanged for. Raises Unauthenticated `oauth_failed` where the provider refuses it.
+
+    A code is good for one use: what may have arrived is not sent again.
+    """
+    # A 429 may come with words that Authlib takes for a refusal of the code.
+    client.register_compliance_hook("access_token_response", raise_for_failure)
+    with asking(provider):
         try:
-            given = await client.fetch_token(
-                endpoint, grant_type="authorization_code", code=code, code_verifier=verifier
+            given = await provider.call(
+                lambda: client.fetch_token(
+                    endpoint, grant_type="authorization_code", code=code, code_verifier=verifier
+                ),
+                repeatable=False,
             )
         except OAuthError as refused:
             # Not its description, which may repeat what we sent.
-            log.warning("%s refuses a code: %.60r", name, refused.error)
+            log.warning("%s refuses a code: %.60r", provider.name, refused.error)
             raise Unauthenticated(
                 "The provider refuses this sign-in: begin again.", code="oauth_failed"
             ) from None
@@ -94,12 +106,16 @@ async def tokens(
 
 
 async def get(
-    client: AsyncOAuth2Client, name: str, url: str, kind: type[T], *, token: str | None = None
+    client: AsyncOAuth2Client, provider: Dependency, url: str, kind: type[T], *, token: str | None = None
 ) -> T:
     """A JSON document as a `kind`."""
     headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-    async with asking(name):
-        answer = await client.request("GET", url, withhold_token=True, headers=headers)
+
+    async def ask() -> httpx2.Response:
+        return raise_for_failure(await client.request("GET", url, withhold_token=True, headers=headers))
+
+    with asking(provider):
+        answer = await provider.call(ask, repeatable=True)
         if answer.status_code != 200:
             raise Wrong(f"{url} answers {answer.status_code}")
         return msgspec.json.decode(answer.content, type=kind)
@@ -118,21 +134,29 @@ def kept(given: dict[str, Any]) -> dict[str, Any]:
     return known | ({"expires_at": ends} if isinstance(ends, int) and 0 < ends < 2**53 else {})
 
 
-@asynccontextmanager
-async def asking(name: str) -> AsyncIterator[None]:
+@contextmanager
+def asking(provider: Dependency) -> Iterator[None]:
     """Around every call to a provider: what goes wrong there is said in our words.
 
-    Raises Silent, Unavailable, Faulty; lets refusals of ours through.
+    Raises Silent, Unavailable `oauth_<name>_unavailable`, Faulty; lets refusals of ours through.
     """
+    name = provider.name.partition(".")[2]
     try:
-        async with asyncio.timeout(CALL_WITHIN_S):
-            yield
+        yield
     except (TimeoutError, httpx2.TimeoutException) as late:
         log.warning("%s does not answer in time: %s", name, type(late).__name__)
-        raise Silent(f"{name} does not answer in time: try again later.", code="oauth_failed") from None
+        raise Silent(
+            f"{name} does not answer in time: try again later.",
+            code="oauth_failed",
+            retryAfter=provider.retry_after_s(late),
+        ) from None
     except httpx2.NetworkError as cut:
-        log.warning("%s cannot be reached: %s", name, type(cut).__name__)
-        raise Unavailable(f"{name} cannot be reached: try again later.", code="oauth_failed") from None
+        raise _away(provider, name, cut) from None
+    except httpx2.HTTPStatusError as failed:
+        if failed.response.status_code == TOO_MANY:
+            raise _away(provider, name, failed) from None
+        log.warning("%s fails: %d", name, failed.response.status_code)
+        raise Faulty(f"{name} does not answer as it should.", code="oauth_failed") from None
     except (
         Wrong,
         httpx2.HTTPError,
@@ -141,15 +165,19 @@ async def asking(name: str) -> AsyncIterator[None]:
         ValueError,
         RecursionError,
     ) as wrong:
-        log.warning("%s answers wrongly: %s %s", name, type(wrong).__name__, _reason(wrong))
+        # Our own words only, nothing that a provider wrote.
+        reason = str(wrong) if isinstance(wrong, Wrong) else ""
+        log.warning("%s answers wrongly: %s %s", name, type(wrong).__name__, reason)
         raise Faulty(f"{name} does not answer as it should.", code="oauth_failed") from None
 
 
-def _reason(error: Exception) -> str:
-    """What the log may show: our own words, or a status, but nothing that a provider wrote."""
-    if isinstance(error, httpx2.HTTPStatusError):
-        return str(error.response.status_code)
-    return str(error) if isinstance(error, Wrong) else ""
+def _away(provider: Dependency, name: str, error: Exception) -> Unavailable:
+    log.warning("%s cannot be asked: %s", name, type(error).__name__)
+    return Unavailable(
+        f"{name} cannot be asked: try again later.",
+        code=provider.code,
+        retryAfter=provider.retry_after_s(error),
+    )
 
 
 class _Bounded(httpx2.AsyncBaseTransport):

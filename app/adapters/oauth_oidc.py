@@ -16,6 +16,7 @@ from jwt import PyJWK
 from app.adapters import oauth_id_token as id_token
 from app.adapters.in_flight import InFlight
 from app.adapters.oauth_http import SECRET_IN_BODY, Http, Wrong, address, asking, get, kept, text, tokens
+from app.adapters.outgoing import Dependency
 from app.config_oauth import Provider
 from domain.auth.oauth_model import Begun, Flow, Profile
 from domain.errors import Unauthenticated
@@ -46,9 +47,9 @@ class _Keys(msgspec.Struct, frozen=True):
 class Oidc:
     """One issuer."""
 
-    def __init__(self, config: Provider, redirect_uri: str, http: Http) -> None:
+    def __init__(self, config: Provider, redirect_uri: str, http: Http, dependency: Dependency) -> None:
         assert config.issuer is not None, "an OpenID provider has an issuer (app/config_oauth.py)"
-        self.name = config.name
+        self.name, self.dependency = config.name, dependency
         self._config = config
         self._issuer = config.issuer
         self._redirect_uri = redirect_uri
@@ -79,8 +80,8 @@ class Oidc:
         if issuer is not None and not hmac.compare_digest(issuer.encode(), self._issuer.encode()):
             raise Unauthenticated("Another provider has answered than was asked.", code="oauth_failed")
         client = self._client(metadata)
-        given = await tokens(client, self.name, metadata.token_endpoint, code, flow.verifier)
-        async with asking(self.name):
+        given = await tokens(client, self.dependency, metadata.token_endpoint, code, flow.verifier)
+        with asking(self.dependency):
             said = await self._believed(metadata, given, flow)
         if "email" not in said and metadata.userinfo_endpoint is not None:
             said = await self._more(client, metadata.userinfo_endpoint, given, said)
@@ -110,8 +111,8 @@ class Oidc:
         self, client: AsyncOAuth2Client, url: str, given: dict[str, Any], said: dict[str, Any]
     ) -> dict[str, Any]:
         """What the issuer tells only where it is asked; it must speak of the same person (section 5.3.2)."""
-        more = await get(client, self.name, url, dict[str, Any], token=given["access_token"])
-        async with asking(self.name):
+        more = await get(client, self.dependency, url, dict[str, Any], token=given["access_token"])
+        with asking(self.dependency):
             if more.get("sub") != said["sub"]:
                 raise Wrong("the userinfo is somebody else's")
         return {**more, **said}
@@ -128,8 +129,8 @@ class Oidc:
 
     async def _look_up(self) -> _Metadata:
         url = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
-        found = await get(self._client(), self.name, url, _Metadata)
-        async with asking(self.name):
+        found = await get(self._client(), self.dependency, url, _Metadata)
+        with asking(self.dependency):
             self._check(found)
         self._metadata = (time.monotonic(), found)
         return found
@@ -163,7 +164,7 @@ class Oidc:
         return found
 
     async def _fetch(self, metadata: _Metadata) -> None:
-        document = await get(self._client(), self.name, metadata.jwks_uri, _Keys)
+        document = await get(self._client(), self.dependency, metadata.jwks_uri, _Keys)
         self._keys = (time.monotonic(), document.keys)
 
     def _find(self, algorithm: str, kid: str | None) -> PyJWK | None:

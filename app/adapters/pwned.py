@@ -5,18 +5,20 @@ of the answer tells nothing. Where it does not answer within a second, or keeps 
 without it: it is a second opinion, and nobody is kept out because of it.
 """
 
-import asyncio
 import hashlib
 import logging
 from typing import Final
 
 import httpx2
 
-from app.adapters.breaker import Breaker
+from app.adapters.outgoing import LeftAlone, Outgoing
+from app.adapters.outgoing_http import judge
+from app.adapters.retrying import Policy
 
 log = logging.getLogger("maycole.pwned")
 
-WITHIN_S: Final = 1.0
+NAME: Final = "pwned"
+POLICY: Final = Policy(within_s=1.0, try_within_s=1.0, tries=2, wait_s=0.05)
 BASE: Final = "https://api.pwnedpasswords.com"
 ANSWER_BYTES_MAX: Final = 1024 * 1024
 PREFIX_CHARS: Final = 5
@@ -25,31 +27,25 @@ PREFIX_CHARS: Final = 5
 class Pwned:
     """The API, with one client of its own; close it at the end."""
 
-    def __init__(self, base: str = BASE, *, breaker: Breaker | None = None) -> None:
+    def __init__(self, outgoing: Outgoing, base: str = BASE) -> None:
+        self.dependency = outgoing.dependency(NAME, POLICY, judge)
         self._http = httpx2.AsyncClient(
-            base_url=base, timeout=WITHIN_S, headers={"Add-Padding": "true", "User-Agent": "maycole"}
+            base_url=base,
+            timeout=POLICY.try_within_s,
+            headers={"Add-Padding": "true", "User-Agent": "maycole"},
         )
-        self._breaker = breaker or Breaker()
 
     async def close(self) -> None:
         await self._http.aclose()
 
     async def knows(self, password: str) -> bool:
         """Whether it has been seen in a breach; False where that cannot be told."""
-        if not self._breaker.lets():
-            return False
         digest = hashlib.sha1(password.encode(), usedforsecurity=False).hexdigest().upper()
-        well = False
         try:
-            # httpx's timeouts are for each read: a server that trickles would be waited for without end.
-            async with asyncio.timeout(WITHIN_S):
-                endings = await self._range(digest[:PREFIX_CHARS])
-            well = True
-        except (httpx2.HTTPError, TimeoutError) as error:
+            endings = await self.dependency.call(lambda: self._range(digest[:PREFIX_CHARS]), repeatable=True)
+        except (httpx2.HTTPError, TimeoutError, LeftAlone) as error:
             log.warning("the password was not looked up: %s", type(error).__name__)
             return False
-        finally:
-            self._breaker.done(well)
         return digest[PREFIX_CHARS:] in endings
 
     async def _range(self, prefix: str) -> set[str]:

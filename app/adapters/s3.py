@@ -1,7 +1,7 @@
 """S3, or whatever speaks its protocol: files by name, in one bucket.
 
-One client a process, made on first use (it takes a quarter of a second). Every call is bounded, tried again
-by botocore while that makes sense, and left alone for a while when half of them fail.
+One client a process, made on first use (it takes a quarter of a second). Trying again is not botocore's
+business but that of app/adapters/outgoing.py, as for every vendor.
 """
 
 import asyncio
@@ -9,20 +9,35 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import aioboto3
-from botocore.config import Config as Options
-from botocore.exceptions import BotoCoreError, ClientError
+from aiobotocore.config import AioConfig
+from aiobotocore.httpsession import AIOHTTPSession
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import ConnectionError as NotConnected
 
-from app.adapters.breaker import Breaker
+from app.adapters.outgoing import Outgoing
+from app.adapters.retrying import Failure, Policy, of_status
 from app.config_s3 import Bucket
 from domain.errors import Unavailable
 
+NAME: Final = "s3"
+POLICY: Final = Policy(within_s=30.0, try_within_s=10.0, wait_s=0.2, wait_max_s=5.0)
 CONNECT_S: Final = 3
-READ_S: Final = 10
-WITHIN_S: Final = 30
-_OPTIONS: Final = Options(
+
+
+class _Once(AIOHTTPSession):  # type: ignore[misc]  # it has no types
+    """aiohttp sends a PUT or GET again by itself when the connection breaks, behind everybody's back."""
+
+    async def _get_session(self, proxy_url: str | None) -> Any:
+        session = await super()._get_session(proxy_url)
+        session._retry_connection = False
+        return session
+
+
+_OPTIONS: Final = AioConfig(
+    http_session_cls=_Once,
     connect_timeout=CONNECT_S,
-    read_timeout=READ_S,
-    retries={"mode": "standard", "total_max_attempts": 3},
+    read_timeout=POLICY.try_within_s,
+    retries={"total_max_attempts": 1},
     signature_version="s3v4",
 )
 
@@ -30,9 +45,9 @@ _OPTIONS: Final = Options(
 class S3:
     """A bucket; close it at the end."""
 
-    def __init__(self, bucket: Bucket, *, breaker: Breaker | None = None) -> None:
+    def __init__(self, bucket: Bucket, outgoing: Outgoing) -> None:
+        self.dependency = outgoing.dependency(NAME, POLICY, judge)
         self._bucket = bucket
-        self._breaker = breaker or Breaker()
         self._stack = AsyncExitStack()
         self._opening = asyncio.Lock()
         self._client: Any = None
@@ -46,19 +61,17 @@ class S3:
         That it is there with this content is fine: an earlier try got through. Raises FileExistsError where
         it has another one, and Unavailable `s3_unavailable`.
         """
-        if not self._breaker.lets():
-            raise Unavailable("The file storage fails too often just now.", code="s3_unavailable")
-        well = False
         try:
-            async with asyncio.timeout(WITHIN_S):
-                client = await self._opened()
-                found = await self._put_or_read(client, name, content, content_type)
-            well = True
+            client = await self._opened()
+            found = await self.dependency.call(
+                lambda: self._put_or_read(client, name, content, content_type), repeatable=True
+            )
         except (BotoCoreError, ClientError, TimeoutError) as error:
-            said = f"The file storage refused {name}: {error or type(error).__name__}"
-            raise Unavailable(said, code="s3_unavailable") from error
-        finally:
-            self._breaker.done(well)
+            raise Unavailable(
+                f"The file storage refused {name}: {str(error) or type(error).__name__}",
+                code=self.dependency.code,
+                retryAfter=self.dependency.retry_after_s(error),
+            ) from error
         if found != content:
             raise FileExistsError(f"the file storage has another {name} already")
 
@@ -89,3 +102,16 @@ class S3:
                 client = session.client("s3", endpoint_url=self._bucket.endpoint, config=_OPTIONS)
                 self._client = await self._stack.enter_async_context(client)
         return self._client
+
+
+def judge(error: Exception) -> Failure | None:
+    """What botocore's exceptions mean; NoSuchBucket and the like are answers."""
+    if isinstance(error, ClientError):
+        if error.response["Error"]["Code"] == "RequestTimeout":
+            return Failure(what="RequestTimeout")  # S3's 408 is a 400
+        about = error.response["ResponseMetadata"]
+        return of_status(about["HTTPStatusCode"], about.get("HTTPHeaders", {}).get("retry-after"))
+    # IncompleteReadError and its like have no base of their own.
+    if isinstance(error, HTTPClientError | NotConnected | IncompleteReadError | TimeoutError):
+        return Failure(what=type(error).__name__)
+    return None

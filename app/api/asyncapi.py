@@ -20,6 +20,7 @@ from app.api.schemas import Written, written
 from app.api.system import API_VERSION
 from channels import protocol
 from channels.filters import TAGS
+from domain import channels
 from domain.audit_logs.model import RECORDED, AuditLog
 from domain.channels import EVERY_AUDIT, KINDS, Kind
 from domain.events import Envelope, Event
@@ -111,7 +112,7 @@ def messages() -> Iterator[Said]:
     """
     for event in sorted(_events(Event), key=lambda event: event.type):
         one = sample(event)
-        kinds = tuple(dict.fromkeys(channel.partition(":")[0] for channel in one.channels()))
+        kinds = tuple(dict.fromkeys(channels.kind_name(channel) for channel in one.channels()))
         data = get_type_hints(event.news)["return"]
         if kinds and not (isinstance(data, type) and issubclass(data, msgspec.Struct)):
             raise TypeError(f"{event.__name__}.news() returns {data}, of which nothing can be said")

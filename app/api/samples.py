@@ -47,6 +47,8 @@ WORDS: Final[dict[str, Any]] = {
     "ApiKey.prefix": "mk_live_01m81nydb8e9xb8rptxy6503cp",
     "ApiKey.name": "Stock robot",
     "ApiKey.scopes": ["inventory:read"],
+    "DependencyState.process": "web-1:4711",
+    "DependencyState.dependency": "oauth.google",
     "InviteState.id": "inv_01m81nyd8b8e9xb8rptxy6503d",
     "InviteState.role": "viewer",
     "Team.id": _TEAM,

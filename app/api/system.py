@@ -10,6 +10,7 @@ from litestar import Controller, Request, Response, get
 from msgspec import Meta
 
 from app.api.envelope import One
+from app.config import Config
 from app.lifespan import Process
 from domain import db
 
@@ -76,7 +77,13 @@ async def _health(request: Request[Any, Any, Any]) -> Health:
     process: Process = request.app.state.process
     database = await _database()
     checks = {"database": database, **_redis(process), "tasks": _tasks(process)}
+    checks |= {
+        f"outgoing.{one.name}": Check(ok=one.ok, detail=one.detail)
+        for one in request.app.state.outgoing.standings()
+    }
     configured = {f"oauth.{name}": there for name, there in request.app.state.oauth.configured.items()}
+    config: Config = request.app.state.config
+    configured |= {"pwned": config.breaches_asked, "s3": config.bucket is not None}
     if not database.ok or not checks["tasks"].ok:
         return Health(status="down", checks=checks, configured=configured)
     status: Literal["ok", "degraded"] = "ok" if all(check.ok for check in checks.values()) else "degraded"

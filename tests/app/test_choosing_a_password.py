@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.adapters.breaker import OPEN_S, PROBES, WINDOW, Breaker
+from app.adapters.breaker import CALLS_MIN
+from app.adapters.outgoing import Outgoing
 from app.adapters.pwned import Pwned
 from domain.auth import common_passwords, passwords
 from tests.app.company import problem
@@ -103,7 +104,7 @@ async def double() -> AsyncIterator[Range]:
 
 @pytest.fixture
 async def pwned(double: Range) -> AsyncIterator[Pwned]:
-    asked = Pwned(double.url)
+    asked = Pwned(Outgoing(), double.url)
     try:
         yield asked
     finally:
@@ -137,9 +138,9 @@ async def test_where_it_does_not_answer_the_password_is_taken(
 
 async def test_whoever_keeps_failing_is_left_alone(double: Range, pwned: Pwned) -> None:
     double.behaves = "fails"
-    for _ in range(WINDOW + 5):
+    for _ in range(CALLS_MIN):
         assert not await pwned.knows(BREACHED)
-    assert len(double.asked) == WINDOW
+    assert len(double.asked) == CALLS_MIN
 
 
 async def test_what_is_known_from_a_breach_is_refused_at_registration(
@@ -149,32 +150,3 @@ async def test_what_is_known_from_a_breach_is_refused_at_registration(
     body = {"email": "breached@example.org", "password": BREACHED, "name": "Ann"}
     refused = problem(await api.call("POST", "/auth/register", json=body), 422, "invalid")
     assert refused["errors"][0]["code"] == "password_too_common"
-
-
-def test_a_breaker_opens_at_half_and_closes_after_three_good_probes() -> None:
-    present = [0.0]
-    breaker = Breaker(lambda: present[0])
-    for nth in range(WINDOW):
-        assert breaker.lets(), "fewer calls than that prove nothing"
-        breaker.done(well=nth % 2 == 0)
-    assert not breaker.lets()
-    breaker.done(well=True)  # one that had been under way
-    present[0] += OPEN_S
-    assert [breaker.lets() for _ in range(PROBES + 1)] == [True] * PROBES + [False]
-    breaker.done(well=True)
-    breaker.done(well=False)
-    assert not breaker.lets(), "one bad probe, and it is open again"
-    present[0] += OPEN_S
-    for _ in range(PROBES):
-        assert breaker.lets()
-        breaker.done(well=True)
-    for nth in range(WINDOW - 1):
-        assert breaker.lets(), "what was before it opened is forgotten"
-        breaker.done(well=nth % 2 == 0)
-
-
-def test_a_breaker_stays_closed_while_fewer_than_half_fail() -> None:
-    breaker = Breaker()
-    for nth in range(10 * WINDOW):
-        assert breaker.lets()
-        breaker.done(well=nth % 5 > 1)

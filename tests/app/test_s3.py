@@ -1,7 +1,6 @@
 """Copies of checkpoints in a bucket, through the real SDK, into a real server (moto's)."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from app import audit_cli
-from app.adapters.breaker import WINDOW, Breaker
+from app.adapters.outgoing import Outgoing
 from app.adapters.s3 import S3
 from app.background import copying
 from app.config import ConfigError, read
@@ -35,10 +34,6 @@ def server() -> Iterator[str]:
     running.stop()
 
 
-def bucket(endpoint: str) -> Bucket:
-    return Bucket(name="kept", access_key="an-id", secret_key="a-secret", endpoint=endpoint)
-
-
 @pytest.fixture
 async def looked(server: str) -> AsyncIterator[Any]:
     """A client of the bucket, which is there."""
@@ -52,7 +47,7 @@ async def looked(server: str) -> AsyncIterator[Any]:
 async def test_the_newest_checkpoint_is_copied_and_verification_takes_the_copy(
     looked: Any, server: str, tmp_path: Path
 ) -> None:
-    async with copying(read({**KEYS, "AWS_S3_ENDPOINT": server})):
+    async with copying(read({**KEYS, "AWS_S3_ENDPOINT": server}), Outgoing()):
         owner, team_id = await trail(5)
         await seal_in_steps(owner, team_id, 3, 4)
         waiting = await db.fetch(
@@ -86,7 +81,7 @@ async def texts(looked: Any, team_id: str) -> dict[str, bytes]:
 async def test_a_copy_is_never_written_over(
     looked: Any, server: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with copying(read({**KEYS, "AWS_S3_ENDPOINT": server})):
+    async with copying(read({**KEYS, "AWS_S3_ENDPOINT": server}), Outgoing()):
         owner, team_id = await trail(5)
         await seal_in_steps(owner, team_id)
         await seals.copy(seals.Copy(team_id))
@@ -129,26 +124,15 @@ async def test_a_checkpoint_that_comes_while_another_is_copied_is_copied_too() -
     assert written[-1] == f"{newest.number:03}.json"
 
 
-async def test_a_storage_that_does_not_answer_is_said_so_and_left_alone(server: str) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        breaker = Breaker()
-        files = S3(bucket(f"http://127.0.0.1:{nobody.getsockname()[1]}"), breaker=breaker)
-        try:
-            with pytest.raises(Unavailable, match="The file storage refused a/b"):
-                await files.put("a/b", b"x", content_type="text/plain")
-            for _ in range(WINDOW):
-                breaker.done(False)
-            with pytest.raises(Unavailable, match="fails too often"):
-                await files.put("a/b", b"x", content_type="text/plain")
-        finally:
-            await files.close()
-    missing = S3(Bucket(name="absent", access_key="a", secret_key="b", endpoint=server))
+async def test_a_bucket_that_is_not_there_is_said_so(server: str) -> None:
+    outgoing = Outgoing()
+    missing = S3(Bucket(name="absent", access_key="a", secret_key="b", endpoint=server), outgoing)
     try:
         with pytest.raises(Unavailable, match="NoSuchBucket"):
             await asyncio.gather(*(missing.put("a", b"x", content_type="text/plain") for _ in range(3)))
     finally:
         await missing.close()
+    assert outgoing.standings()[0].newest_failed == 0, "that is an answer"
 
 
 def test_a_bucket_needs_its_keys_and_shows_none_of_them() -> None:

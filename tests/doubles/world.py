@@ -43,9 +43,9 @@ class World:
         for double in (self.google, self.acme, self.github):
             double.reset()
         await self.served.app.state.oauth.close()
-        self.served.app.state.oauth = self._providers()
+        self.served.app.state.oauth = self.providers()
 
-    def _providers(self) -> Providers:
+    def providers(self) -> Providers:
         keys = {"client_id": issuer.CLIENT, "client_secret": issuer.SECRET}
         configured = (
             Provider(name="google", issuer=self.google.url, **keys),
@@ -59,7 +59,7 @@ class World:
                 client_secret=github.SECRET,
             ),
         )
-        return Providers(configured, PUBLIC_URL, (ORIGIN,))
+        return Providers(configured, PUBLIC_URL, (ORIGIN,), self.served.app.state.outgoing)
 
 
 @contextlib.asynccontextmanager

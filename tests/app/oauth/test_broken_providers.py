@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 
 from app.adapters import oauth_http
@@ -87,7 +88,8 @@ async def test_a_page_is_told_by_the_code_of_the_problem(here: World) -> None:
 async def test_a_provider_that_does_not_answer_is_not_waited_for(
     here: World, provider: str, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(oauth_http, "CALL_WITHIN_S", 0.3)
+    short = msgspec.structs.replace(oauth_http.POLICY, within_s=0.3)
+    monkeypatch.setattr(here.served.app.state.oauth.find(provider).dependency, "policy", short)
     over = asyncio.Event()
 
     async def hang(asked: Asked) -> Answer:
@@ -107,7 +109,7 @@ async def test_a_provider_that_does_not_answer_is_not_waited_for(
 async def test_a_provider_that_is_not_there_is_unavailable(here: World) -> None:
     here.google.discovery = {"token_endpoint": "http://127.0.0.1:1/token"}
     here.google.is_at(email="a@example.org", email_verified=True)
-    problem(await here.browser().sign_in("google"), 503, "oauth_failed")
+    problem(await here.browser().sign_in("google"), 503, "oauth_google_unavailable")
 
 
 @pytest.mark.parametrize(
