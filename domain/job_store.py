@@ -99,11 +99,11 @@ Again = Literal["queued", "not parked", "one with its key is waiting already"]
 
 
 async def add(
-    name: str, payload: bytes, after: timedelta | None, key: str | None, on_behalf: dict[str, str]
+    name: str, payload: bytes, after: timedelta | None, key: str | None, on_behalf: dict[str, str] | None = None
 ) -> int | None:
     """The id of the new job; None where one with this key is waiting or being done."""
     [job_id] = await queries.enqueue(
-        [name], [payload], [0], [after], [key], [dict(on_behalf)], on_conflict="skip"
+        name, payload, execute_after=after, dedupe_key=key, headers=on_behalf or {}, on_conflict="skip"
     )
     return job_id
 

@@ -1,0 +1,39 @@
+"""The level of the log, while running: SIGUSR1 tells more, SIGUSR2 tells less, one step each.
+
+To be sent to the process that was started: with several workers it passes the signal on to them, and those
+that it starts later begin where it stands. `kill -USR1 <pid>`; `docker kill -s USR1 <container>`.
+"""
+
+import logging
+import signal
+import threading
+from types import FrameType
+from typing import Final
+
+log = logging.getLogger("maycole.logs")
+
+LEVELS: Final = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
+NAMES: Final = ("DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
+STEPS: Final = {signal.SIGUSR1: -1, signal.SIGUSR2: +1}
+
+
+def obey() -> None:
+    """Change the level at those signals from now on, where signals are heard at all: in the main thread."""
+    if threading.current_thread() is threading.main_thread():
+        for number in STEPS:
+            signal.signal(number, _step)
+
+
+def step(number: signal.Signals) -> str:
+    """Do as this signal says; the name of the level that it is now."""
+    root = logging.getLogger()
+    at = next(place for place, level in enumerate(LEVELS) if level >= min(root.level, logging.CRITICAL))
+    now = min(max(at + STEPS[number], 0), len(LEVELS) - 1)
+    root.setLevel(LEVELS[now])
+    return NAMES[now]
+
+
+def _step(number: int, frame: FrameType | None) -> None:
+    named = step(signal.Signals(number))
+    # At the level itself, or at least ERROR's: whoever asked wants to see that it was heard.
+    log.log(max(logging.getLogger().level, logging.INFO), "the log level is %s", named)
