@@ -12,10 +12,11 @@ from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Final
 
-from app import secrets
+from app import logs, secrets
 from app.adapters.mail_files import MailFiles
 from app.config import Config
 from app.mail.rendering import render
+from app.watching import watching
 from app.worker import Worker
 from channels.announcing import announcing
 from domain import db, links, mail, parked
@@ -77,7 +78,7 @@ async def copying(config: Config) -> AsyncIterator[None]:
 
 def work(config: Config, *, say: Callable[[str], None]) -> None:
     """Do jobs until SIGTERM or SIGINT, then finish what is held. Raises OSError, asyncpg.PostgresError."""
-    logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.install(config.log_level)
     asyncio.run(_work(config, say))
     say("stopped")
 
@@ -93,7 +94,11 @@ async def _work(config: Config, say: Callable[[str], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
     try:
-        async with copying(config), announcing(config.redis_url) if config.redis_url else nullcontext():
+        async with (
+            watching(config),
+            copying(config),
+            announcing(config.redis_url) if config.redis_url else nullcontext(),
+        ):
             say("working")
             await worker.run()
     finally:

@@ -18,7 +18,10 @@ from app import secrets
 from app.adapters.pwned import BASE, Pwned
 from app.background import copying, equip, write_links
 from app.config import Config, relying_party
+from app.metrics.counting import count_audit_rows
+from app.metrics.gauges import Gauges
 from app.pipeline import positions
+from app.watching import unwatch, watch
 from app.worker import GRACE_S, Worker
 from channels.emulation import Emulation
 from channels.gate import Gate
@@ -53,6 +56,7 @@ class Process:
         self.live = Live(self.relay, gate, app, emulation, frozenset(config.allowed_origins))
         self.sweeper = Sweeper(config.database_url, self.relay.bus)
         self.watchman = Watchman(self.live.connections, gate)
+        self.gauges = Gauges(self.live)
         self.worker = Worker(config.database_url) if config.runs_jobs else None
         self._working: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[None]] = set()
@@ -66,6 +70,7 @@ class Process:
         self.supervise("the presence keeper", self.relay.presence.run)
         self.supervise("the sweeper", self.sweeper.run)
         self.supervise("the watchman", self.watchman.run)
+        self.supervise("the keeper of gauges", self.gauges.run)
         self.supervise("the partition keeper", _roll_partitions)
         self.supervise("the keeper of refusals", denials.run)
         if self.worker is not None:
@@ -106,6 +111,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     secrets.install(config)
     ceremony.install(*relying_party(config))
     write_links(config)
+    traces = watch(config)
     await db.open_pool(config.database_url)
     if config.runs_jobs:
         equip(config)
@@ -114,7 +120,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     app.state.live = process.live
     pwned = Pwned(config.breaches_base or BASE) if config.breaches_asked else None
     passwords.ask_also(pwned.knows if pwned else None)
-    heard = [policy.memory.listen, process.relay.announce, positions.collect]
+    heard = [policy.memory.listen, process.relay.announce, positions.collect, count_audit_rows]
     streams.listeners.extend(heard)
     async with copying(config) if config.runs_jobs else nullcontext():
         try:
@@ -131,6 +137,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
             if pwned is not None:
                 await pwned.close()
             await db.close_pool()
+            await unwatch(traces)
 
 
 def _spare_the_collector() -> None:

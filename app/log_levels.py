@@ -5,10 +5,14 @@ that it starts later begin where it stands. `kill -USR1 <pid>`; `docker kill -s 
 """
 
 import logging
+import os
 import signal
 import threading
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Final
+
+from app.config import tell_workers
 
 log = logging.getLogger("maycole.logs")
 
@@ -22,6 +26,26 @@ def obey() -> None:
     if threading.current_thread() is threading.main_thread():
         for number in STEPS:
             signal.signal(number, _step)
+
+
+def pass_on(workers: Callable[[], Iterable[int | None]]) -> None:
+    """Do so in these processes, too; those that are started later begin at the level of then."""
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        _step(number, frame)
+        tell_workers("LOG_LEVEL", named())
+        for pid in workers():
+            if pid is not None:
+                os.kill(pid, number)
+
+    for number in STEPS:
+        signal.signal(number, heard)
+
+
+def named() -> str:
+    """The level that it is."""
+    level = logging.getLogger().level
+    return next(name for at, name in zip(LEVELS, NAMES, strict=True) if at >= min(level, logging.CRITICAL))
 
 
 def step(number: signal.Signals) -> str:

@@ -31,7 +31,20 @@ _SECRETS: Final = re.compile(
     )
 )
 # Without any of these there is nothing to find, and to look for them costs next to nothing.
-_SIGNS: Final = ("eyj", "mk_", "t_", "bearer", "basic", "://", "passw", "secret", "cookie", "token", "authoriz", "key")
+_SIGNS: Final = (
+    "eyj",
+    "mk_",
+    "t_",
+    "bearer",
+    "basic",
+    "://",
+    "passw",
+    "secret",
+    "cookie",
+    "token",
+    "authoriz",
+    "key",
+)
 # What our own lines have under these names comes from tables of ours: nobody can put a secret there.
 _OURS: Final = frozenset(
     {"timestamp", "level", "logger", "method", "route", "code", "client", "user_id", "key_id", "via"}

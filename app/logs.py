@@ -2,8 +2,8 @@
 
 Every line has `timestamp`, `level` (debug, info, warn, error, critical), `logger`, `event`, and `request_id`
 where it is on behalf of a request; the line of a request more (app/pipeline/seen.py). On a terminal it is
-`key=value`, under `maycole up` it is made to be read. Secrets are masked (app/log_masks.py); writing waits for
-nobody (app/log_writer.py); the level is changed while running by signals (app/log_levels.py).
+`key=value`, under `maycole up` it is made to be read. Secrets are masked (app/log_masks.py); writing waits
+for nobody (app/log_writer.py); the level is changed while running by signals (app/log_levels.py).
 """
 
 import logging
@@ -74,7 +74,9 @@ class Handler(logging.Handler):
             line: Any = _event(record, level)
             for process in self._processors:
                 line = process(None, level, line)
-            self.writer.write(line if isinstance(line, bytes) else text(line).encode("utf-8", "replace") + b"\n")
+            self.writer.write(
+                line if isinstance(line, bytes) else text(line).encode("utf-8", "replace") + b"\n"
+            )
         except Exception:
             self.handleError(record)  # says so on stderr: a line that cannot be written harms nobody
 
@@ -106,7 +108,9 @@ def _json(logger: object, method: str, event: EventDict) -> bytes:
 
 _LEVELS: Final = {"WARNING": "warn"}
 _RENDERED: Final[dict[Style, Processor]] = {
-    "json": _json,  # type: ignore[dict-item]  # structlog's type has no room for whole lines of bytes
+    "json": _json,
     "plain": structlog.processors.LogfmtRenderer(key_order=_FIRST),
-    "pretty": structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, pad_level=False),
+    "pretty": structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), pad_level=False, exception_formatter=structlog.dev.plain_traceback
+    ),
 }

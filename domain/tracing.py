@@ -15,6 +15,9 @@ class Tracer(Protocol):
     def span(self, name: str, traceparent: str | None) -> AbstractContextManager[None]:
         """A span of this task, inside the current one, or inside the one named."""
 
+    def request(self, method: str, route: str, status: int) -> None:
+        """The current span is a request, which is over."""
+
     def traceparent(self) -> str | None:
         """The current span, for elsewhere; None outside of any, and for what is not sampled."""
 

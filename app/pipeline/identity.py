@@ -39,7 +39,14 @@ async def identify(request: Request[Any, Any, Any]) -> None:
     `session_required` where it is an API key and the route is not for those.
     """
     if "caller" in request.route_handler.parsed_fn_signature.parameters:
-        request.scope["state"]["caller"] = await _caller(request)
+        await signed_in(request)
+
+
+async def signed_in(request: Request[Any, Any, Any]) -> Actor:
+    """Who is asking, for this request from now on. Raises as `identify`."""
+    caller: Actor = await _caller(request)
+    request.scope["state"]["caller"] = caller
+    return caller
 
 
 async def provide_caller(request: Request[Any, Any, Any]) -> Actor:
