@@ -1,9 +1,9 @@
 """What is said on the bus, and under which names.
 
-`maycole:<channel>` carries `<epoch> <offset>\\n<push>`, with a third word where it is traced (a traceparent), or
-a bare push of what is no entry; `maycole:tops` carries heads as JSON, `maycole:rights` the ids of users whose
-rights may have changed; `maycole:node:<node>` what is meant for one process. Some names are not published to:
-they stand for all channels of a pattern (EVERY), whoever publishes there.
+`maycole:<channel>` carries `<epoch> <offset>\\n<push>`, with a traceparent behind the offset if it is traced,
+or a bare push of what is no entry; `maycole:tops` carries heads as JSON, `maycole:rights` the ids of users
+whose rights may have changed; `maycole:node:<node>` what is meant for one process. Some names are not
+published to: they stand for all channels of a pattern (EVERY), whoever publishes there.
 """
 
 import logging

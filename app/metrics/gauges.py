@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.logs import Handler
+from app.metrics import breakers
 from app.metrics.table import COUNTERS, GAUGE
 from channels.live import Live
 from domain import db, job_store, measures
@@ -53,6 +54,7 @@ class Gauges:
         """Set what can be seen from here; nothing is waited for."""
         self._up_to("process_cpu_seconds", time.process_time())
         GAUGE["process_resident_bytes"].set(_resident_bytes())
+        breakers.look()
         if (handler := _handler()) is not None:
             self._up_to("log_lines_dropped", handler.writer.dropped)
         if (pool := db.engine.pool) is not None:
