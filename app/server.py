@@ -30,6 +30,9 @@ SETTINGS: Final[dict[str, Any]] = {
     "ws_per_message_deflate": False,
     "timeout_graceful_shutdown": GRACE_S,
     "timeout_keep_alive": 30,
+    # Until a worker that says nothing is killed. It says nothing while it imports, which takes longer than
+    # uvicorn's 5 s where all of them start on few cores: they were killed over and over again.
+    "timeout_worker_healthcheck": 30,
     "access_log": False,
     "log_config": None,
     "server_header": False,

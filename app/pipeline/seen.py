@@ -23,6 +23,7 @@ UNMATCHED: Final = "unmatched"
 # They last as long as somebody listens: how long that is says nothing about the server.
 STREAMS: Final = ("/connection/",)
 PROBLEM: Final = "problem"
+NOT_GOOD: Final = ("wrong_code", "wrong_password")  # of somebody who is signed in: 403
 
 
 def seen(app: ASGIApp) -> ASGIApp:
@@ -74,7 +75,7 @@ def _tell(scope: Any, answer: _Answer, seconds: float) -> None:
         measures.took("http_request", seconds, method, route, status)
     if code is not None:
         measures.count("problems", code)
-    if answer.status == 401:
+    if answer.status == 401 or code in NOT_GOOD:
         measures.count("auth_failures", code or "unauthenticated")
     if answer.status == 429:
         measures.count("rate_limited", str(details.get("policy", code)))

@@ -1,4 +1,4 @@
-"""Each metric is moved by what it says it is about, and by as much. The last test holds them against the table."""
+"""Each metric is moved by what it says it is about, and by as much; the last test says if one was left out."""
 
 import asyncio
 import gc
@@ -95,7 +95,7 @@ async def test_what_credentials_were_wrong_is_counted_also_on_a_websocket(
     api: Api, url: str, scrape: Scraper
 ) -> None:
     ann = await api.person()
-    kinds = ("no_token", "invalid_token", "invalid_credentials")
+    kinds = ("no_token", "invalid_token", "wrong_credentials")
     before = [await scrape.value("auth_failures_total", kind=kind) for kind in kinds]
 
     await api.call("GET", "/users/me")
