@@ -1,4 +1,4 @@
-"""Each metric is moved by what it says it is about, and by as much; the last test says if one was left out."""
+"""Each metric is moved by what it is about, and by as much; the last test says if one was left out."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""Operators see what happens: a line for each request, one sum over all workers, one trace over all processes.
+"""Operators see what happens: a line for each request, one sum over all workers, one trace through all of them.
 
 One `maycole serve --workers 2` for all of it, beside the server of this process.
 """
