@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from types import FrameType
 from typing import Final
 
@@ -22,24 +23,39 @@ STEPS: Final = {signal.SIGUSR1: -1, signal.SIGUSR2: +1}
 
 
 def obey() -> None:
-    """Change the level at those signals from now on, where signals are heard at all: in the main thread."""
+    """Change the level at those signals from now on, where signals are heard at all: in the main thread.
+
+    What was sent while this process was starting is heard now.
+    """
     if threading.current_thread() is threading.main_thread():
         for number in STEPS:
             signal.signal(number, _step)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STEPS)
 
 
 def pass_on(workers: Callable[[], Iterable[int | None]]) -> None:
-    """Do so in these processes, too; those that are started later begin at the level of then."""
+    """Do so in these processes, too; those that are started later begin at the level of then.
 
-    def heard(number: int, frame: FrameType | None) -> None:
+    A worker that has only just been started would die of such a signal. So they are blocked here, which
+    workers inherit until they `obey`, and a thread waits for them.
+    """
+
+    def heard(number: int, frame: FrameType | None = None) -> None:
         _step(number, frame)
         tell_workers("LOG_LEVEL", named())
         for pid in workers():
             if pid is not None:
-                os.kill(pid, number)
+                with suppress(ProcessLookupError):  # it has died just now
+                    os.kill(pid, number)
+
+    def hear() -> None:
+        while True:
+            heard(signal.sigwait(STEPS))
 
     for number in STEPS:
-        signal.signal(number, heard)
+        signal.signal(number, heard)  # for threads that are there already
+    signal.pthread_sigmask(signal.SIG_BLOCK, STEPS)
+    threading.Thread(target=hear, name="the log level", daemon=True).start()
 
 
 def named() -> str:

@@ -12,11 +12,11 @@ MASK: Final = "***"
 # In names, whatever stands around them: `new_password`, `X-Api-Key`, `jwtSecret`. Not `key_id`, not `monkey`.
 _SECRET_NAME: Final = re.compile(
     r"password|passwd|secret|authorization|cookie|credential|totp|recovery_?code|"
-    r"(^|[_.-])(access|refresh)?_?tokens?$|[a-z]Tokens?$|(^|[_.-])(api|private|encryption|signing|secret)?[_-]?keys?$"
-    r"|[a-z]Key$|(database|redis)_?url|\bdsn\b",
+    r"(^|[_.-])(access|refresh)?_?tokens?$|(?-i:[a-z]Tokens?$)|(^|[_.-])(api|private|encryption|signing|secret)?[_-]?keys?$"
+    r"|(?-i:[a-z]Key$)|(database|redis)_?url|\bdsn\b",
     re.IGNORECASE,
 )
-_BEFORE: Final = r"""(?i:password|passwd|secret|authorization|cookie|token|api[_-]?key)["']?\s*[:=]\s*"""
+_BEFORE: Final = r"""(?i:password|passwd|secret|authorization|cookie|token|api[_-]?key)["']?\s*[:=]\s*(?i:bearer\s+|basic\s+)?"""
 # What is found is masked; what a group `kept` holds stays in front of it.
 _SECRETS: Final = re.compile(
     "|".join(

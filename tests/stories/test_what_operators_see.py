@@ -1,4 +1,4 @@
-"""Operators see what happens: a line for each request, one sum over all workers, one trace through all of them.
+"""Operators see what happens: a line for each request, one sum over all workers, one trace through all.
 
 One `maycole serve --workers 2` for all of it, beside the server of this process.
 """
@@ -18,14 +18,14 @@ import pytest
 
 from app.config import Config
 from app.tracing import OpenTelemetry
-from domain import db, tracing
+from domain import tracing
 from tests.app.reading_metrics import Scraper
 from tests.doubles.collector import Collector, collecting
 from tests.factories import Api, api_of, item
 from tests.listener import Listeners
 from tests.processes import MAYCOLE, READY_WITHIN_S, environment
 
-WITHIN_S = 30
+WITHIN_S = 90  # a worker that was killed starts anew, and this machine may be busy
 
 
 class Operated(NamedTuple):
@@ -143,24 +143,9 @@ async def test_the_log_tells_more_and_less_at_a_signal_in_every_worker(operated:
         operated.process.send_signal(number)
         # The one that was started, and its two workers.
         await _until(lambda before=before, level=level: _is(_told_of(operated, level) == before + 3))
-    for level in ("INFO",):
-        before = _told_of(operated, level)
-        operated.process.send_signal(signal.SIGUSR1)
-        await _until(lambda before=before, level=level: _is(_told_of(operated, level) == before + 3))
-
-
-async def test_a_job_carries_the_id_of_the_request_that_wants_it(theirs: Api) -> None:
-    request_id = f"req-{secrets.token_hex(8)}"
-    ann = await theirs.person()
-    assert (
-        await theirs.call(
-            "POST",
-            "/auth/password/forgot",
-            json={"email": ann.email},
-            headers={"X-Request-Id": request_id},
-        )
-    ).is_success
-    await _until(lambda: _kept(request_id))
+    before = _told_of(operated, "INFO")
+    operated.process.send_signal(signal.SIGUSR1)
+    await _until(lambda: _is(_told_of(operated, "INFO") == before + 3))
 
 
 async def test_one_trace_goes_from_a_request_here_to_the_frame_on_another_process(
@@ -232,9 +217,3 @@ async def _processes(operated: Operated, wanted: int, *, without: int | None = N
         async with httpx.AsyncClient(base_url=operated.url) as once:
             return await Scraper(once).value("processes") == wanted
     return False
-
-
-async def _kept(request_id: str) -> bool:
-    """Whether the trail has a row of that request which a job has written, or a job is there with its id."""
-    jobs = await db.fetch("SELECT headers FROM pgqueuer WHERE headers->>'request_id' = $1", request_id)
-    return bool(jobs)
