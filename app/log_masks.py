@@ -16,8 +16,11 @@ _SECRET_NAME: Final = re.compile(
     r"|(?-i:[a-z]Key$)|(database|redis)_?url|\bdsn\b",
     re.IGNORECASE,
 )
-_BEFORE: Final = r"""(?i:password|passwd|secret|authorization|cookie|token|api[_-]?key)["']?\s*[:=]\s*(?i:bearer\s+|basic\s+)?"""
-# What is found is masked; what a group `kept` holds stays in front of it.
+_BEFORE: Final = (
+    r"(?i:password|passwd|secret|authorization|cookie|token|api[_-]?key)"
+    r"""["']?\s*[:=]\s*(?i:bearer\s+|basic\s+)?"""
+)
+# What is found is masked; what a named group holds stays in front of it.
 _SECRETS: Final = re.compile(
     "|".join(
         (

@@ -41,8 +41,12 @@ class Operated(NamedTuple):
 
     def workers(self) -> list[int]:
         """The processes that serve (multiprocessing also has one that only watches resources)."""
-        children = psutil.Process(self.process.pid).children()
-        return [child.pid for child in children if "spawn_main" in " ".join(child.cmdline())]
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has just died
+                if "spawn_main" in " ".join(child.cmdline()):
+                    found.append(child.pid)
+        return found
 
 
 @pytest.fixture(scope="module")
