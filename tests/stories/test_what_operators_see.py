@@ -70,8 +70,8 @@ async def operated(
         process = await asyncio.create_subprocess_exec(
             MAYCOLE, "serve", "--workers=2", stdout=asyncio.subprocess.PIPE, stderr=written, env=env
         )
+        assert process.stdout is not None
         try:
-            assert process.stdout is not None
             said = (await asyncio.wait_for(process.stdout.readline(), READY_WITHIN_S)).decode()
             started = Operated(said.removeprefix("listening on ").strip(), process, log)
             await _until(lambda: _processes(started, 2))
@@ -79,6 +79,8 @@ async def operated(
         finally:
             process.terminate()
             await process.wait()
+            # Those that it started have its stdout, too: until they are gone as well.
+            await process.stdout.read()
 
 
 @pytest.fixture
