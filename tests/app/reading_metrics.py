@@ -9,6 +9,7 @@ from domain import db
 from tests.factories import Api
 
 PREFIX: Final = "maycole_"
+LOOKED_AT: Final[set[str]] = set()
 
 
 class Read:
@@ -29,12 +30,11 @@ class Read:
 
 
 class Scraper:
-    """Somebody who may read metrics, and notes which they have looked at."""
+    """Somebody who may read metrics; which ones were looked at is noted in LOOKED_AT."""
 
     def __init__(self, http: httpx.AsyncClient, token: str | None = None) -> None:
         self._http = http
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self.looked_at: set[str] = set()
 
     async def read(self) -> Read:
         answer = await self._http.get("/api/metrics", headers=self._headers)
@@ -42,7 +42,7 @@ class Scraper:
         return Read(answer.text)
 
     async def value(self, name: str, **labels: str) -> float:
-        self.looked_at.add(PREFIX + name.removesuffix("_count"))
+        LOOKED_AT.add(PREFIX + name.removesuffix("_count"))
         return (await self.read()).of(name, **labels)
 
 
