@@ -12,12 +12,13 @@ from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Final
 
-from app import secrets
+from app import logs, secrets
 from app.adapters.mail_files import MailFiles
 from app.adapters.outgoing import Outgoing
 from app.config import Config
 from app.herald import heralding
 from app.mail.rendering import render
+from app.watching import watching
 from app.worker import Worker
 from channels.announcing import announcing
 from domain import db, idempotency, links, mail, parked
@@ -80,7 +81,7 @@ async def copying(config: Config, outgoing: Outgoing) -> AsyncIterator[None]:
 
 def work(config: Config, *, say: Callable[[str], None]) -> None:
     """Do jobs until SIGTERM or SIGINT, then finish what is held. Raises OSError, asyncpg.PostgresError."""
-    logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.install(config.log_level)
     asyncio.run(_work(config, say))
     say("stopped")
 
@@ -97,6 +98,7 @@ async def _work(config: Config, say: Callable[[str], None]) -> None:
         loop.add_signal_handler(number, worker.stop)
     try:
         async with (
+            watching(config),
             copying(config, outgoing),
             heralding(outgoing),
             announcing(config.redis_url) if config.redis_url else nullcontext(),

@@ -235,7 +235,9 @@ good order, with exit status 0.
   AUTH_REQUIRE_VERIFIED_EMAIL  on: nobody is let in before their address is confirmed (default off)
   ALLOWED_ORIGINS     comma separated, exact: https://app.example,https://admin.example
   PASSWORDS_ONLINE_CHECK  on: ask Have I Been Pwned about new passwords (default off)
-  LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
+  METRICS_ALLOWED     addresses and networks that may read /api/metrics without a token (default: none)
+  OTEL_EXPORTER_OTLP_ENDPOINT  where traces go, such as http://collector:4318 (default: nowhere)
+  LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO); SIGUSR1 tells more, SIGUSR2 less
 """
 _WORKER = """\
 Does the background jobs of `maycole serve`: mail, periodic work. Any number may run, on any machine; each job
@@ -251,7 +253,9 @@ SIGTERM lets it finish what it holds, for 10 seconds; what is left goes back to 
                       AWS_REGION (us-east-1), AWS_S3_ENDPOINT (default: nowhere)
   SENDGRID_FROM_EMAIL whom mail is from (default Maycole <no-reply@localhost>)
   JOBS_PARKED_DAYS    drop jobs that failed for good after so many days (default 14; secret ones 3 at most)
-  LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
+  METRICS_LISTEN      host:port where its metrics are shown (default: nowhere)
+  OTEL_EXPORTER_OTLP_ENDPOINT  where traces go, such as http://collector:4318 (default: nowhere)
+  LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO); SIGUSR1 tells more, SIGUSR2 less
 """
 _JOBS = """\
 Shows how many background jobs there are, by name and state, and how old the oldest is. Those that failed for

@@ -14,7 +14,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from app import config_oauth, config_s3
+from app import config_eyes, config_oauth, config_s3
+from app.config_eyes import Eyes
 from app.config_oauth import Provider
 from app.config_s3 import Bucket
 from domain import crypto, keys, parked
@@ -50,6 +51,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     oauth: tuple[Provider, ...] = ()
     bucket: Bucket | None = None
     log_level: str = "INFO"
+    eyes: Eyes = Eyes()
     breaches_asked: bool = False
     breaches_base: str | None = None
     data_dir: Path = Path(".maycole")
@@ -102,7 +104,8 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
     ]
     oauth, wrong_oauth = config_oauth.read(env)
     bucket, wrong_bucket = config_s3.read(env)
-    wrong += [*wrong_oauth, *wrong_bucket]
+    eyes, wrong_eyes = config_eyes.read(env)
+    wrong += [*wrong_oauth, *wrong_bucket, *wrong_eyes]
     mail_from = env.get("SENDGRID_FROM_EMAIL", MAIL_FROM)
     if not _is_sender(mail_from):
         wrong.append(f"SENDGRID_FROM_EMAIL is {mail_from!r}: use name@example.org or Name <name@example.org>")
@@ -131,6 +134,7 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         oauth=oauth,
         bucket=bucket,
         log_level=level,
+        eyes=eyes,
         breaches_asked=online == "on",
         breaches_base=env.get("PASSWORDS_ONLINE_BASE"),
         data_dir=Path(env.get("MAYCOLE_DATA_DIR", ".maycole")),
@@ -153,6 +157,11 @@ def relying_party(config: Config) -> tuple[str | None, tuple[str, ...]]:
     hosts = {origin: _split(origin).hostname or "" for origin in ours}
     inside = (origin for origin, host in hosts.items() if host == domain or host.endswith(f".{domain}"))
     return domain, tuple(inside)
+
+
+def tell_workers(name: str, value: str) -> None:
+    """Processes that this one starts from now on find it in their environment."""
+    os.environ[name] = value
 
 
 def database_url() -> str | None:

@@ -19,7 +19,10 @@ from app.adapters.pwned import BASE, Pwned
 from app.background import copying, equip, write_links
 from app.config import Config, relying_party
 from app.herald import Herald
+from app.metrics.counting import count_audit_rows
+from app.metrics.gauges import Gauges
 from app.pipeline import positions
+from app.watching import unwatch, watch
 from app.worker import GRACE_S, Worker
 from channels.emulation import Emulation
 from channels.gate import Gate
@@ -54,6 +57,7 @@ class Process:
         self.sweeper = Sweeper(config.database_url, self.relay.bus)
         self.watchman = Watchman(self.live.connections, gate)
         self.herald = Herald(app.state.outgoing)
+        self.gauges = Gauges(self.live)
         self.worker = Worker(config.database_url) if config.runs_jobs else None
         self._working: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[None]] = set()
@@ -67,6 +71,7 @@ class Process:
         self.supervise("the presence keeper", self.relay.presence.run)
         self.supervise("the sweeper", self.sweeper.run)
         self.supervise("the watchman", self.watchman.run)
+        self.supervise("the keeper of gauges", self.gauges.run)
         self.supervise("the partition keeper", _roll_partitions)
         self.supervise("the herald", self.herald.run)
         self.supervise("the keeper of refusals", denials.run)
@@ -108,6 +113,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     secrets.install(config)
     ceremony.install(*relying_party(config))
     write_links(config)
+    traces = watch(config)
     await db.open_pool(config.database_url)
     if config.runs_jobs:
         equip(config)
@@ -116,7 +122,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     app.state.live = process.live
     pwned = Pwned(app.state.outgoing, config.breaches_base or BASE) if config.breaches_asked else None
     passwords.ask_also(pwned.knows if pwned else None)
-    heard = [memory.listen, process.relay.announce, positions.collect]
+    heard = [memory.listen, process.relay.announce, positions.collect, count_audit_rows]
     streams.listeners.extend(heard)
     async with copying(config, app.state.outgoing) if config.runs_jobs else nullcontext():
         try:
@@ -133,6 +139,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
             if pwned is not None:
                 await pwned.close()
             await db.close_pool()
+            await unwatch(traces)
 
 
 def _spare_the_collector() -> None:

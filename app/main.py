@@ -5,7 +5,6 @@ change goes from domain/record.py to the log, and from there through channels/ t
 see it.
 """
 
-import logging
 from typing import Any
 
 from litestar import Litestar, Request
@@ -14,6 +13,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 
 from app import config as configuration
+from app import logs
 from app.adapters.oauth import Providers
 from app.adapters.outgoing import Outgoing
 from app.api import docs
@@ -24,6 +24,7 @@ from app.api.checkpoints import CheckpointsController
 from app.api.inventory import InventoryController
 from app.api.invites import InvitesController, TeamInvitesController
 from app.api.mails import EmailController, MailsController
+from app.api.metrics import MetricsController
 from app.api.mfa import MfaController
 from app.api.oauth import OauthController
 from app.api.passkeys import PasskeysController
@@ -39,6 +40,7 @@ from app.pipeline.door import at_the_door
 from app.pipeline.errors import HANDLERS
 from app.pipeline.etag import provide_if_version
 from app.pipeline.identity import identify, provide_actor, provide_caller
+from app.pipeline.seen import seen
 from app.pipeline.stamp import stamp
 from channels.emulation import emulation
 from channels.endpoint import websocket
@@ -57,12 +59,8 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
     the protocol that need channels of their own; no configuration leads to one.
     """
     config = config or configuration.read(need=NEEDED)
-    logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # Its INFO lines hold websocket URLs with their query, which may be somebody's secret.
-    # What is asked of others holds as much: the beginning of a password's hash, a code, a key.
-    for named in ("uvicorn.error", "httpx2", "httpcore2"):
-        logging.getLogger(named).setLevel(logging.WARNING)
     outgoing = Outgoing()
+    logs.install(config.log_level)
     app = Litestar(
         route_handlers=[
             AuthController,
@@ -81,6 +79,7 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
             AuditLogsController,
             CheckpointsController,
             SystemController,
+            MetricsController,
             connection_http_stream,
             connection_sse,
             connection_uni_sse,
@@ -117,7 +116,7 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
         logging_config=None,
     )
     idempotency.install(app)
-    app.asgi_handler = at_the_door(app.asgi_handler, websocket)
+    app.asgi_handler = at_the_door(seen(app.asgi_handler), websocket)
     return app
 
 

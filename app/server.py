@@ -1,6 +1,7 @@
 """The server around the application: uvicorn with our websocket engine, and a bound on everything."""
 
 import socket
+import tempfile
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -9,6 +10,8 @@ from litestar import Litestar
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from app import config as configuration
+from app import log_levels, logs
 from app.config import Config
 from app.main import create_app
 from channels.live_http import LiveHttp
@@ -27,6 +30,9 @@ SETTINGS: Final[dict[str, Any]] = {
     "ws_per_message_deflate": False,
     "timeout_graceful_shutdown": GRACE_S,
     "timeout_keep_alive": 30,
+    # Until a worker that says nothing is killed. It says nothing while it imports, which takes longer than
+    # uvicorn's 5 s where all of them start on few cores: they were killed over and over again.
+    "timeout_worker_healthcheck": 30,
     "access_log": False,
     "log_config": None,
     "server_header": False,
@@ -87,11 +93,20 @@ def serve_many(config: Config, *, workers: int, say: Callable[[str], None]) -> N
         if workers == 1:
             serve(create_app(config), listener)
             return
-        served = uvicorn.Config("app.main:create_app", factory=True, workers=workers, **SETTINGS)
-        supervisor = Multiprocess(served, sockets=[listener])
-        supervisor.run()
-        if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
-            raise OSError("the workers could not start: the log above says why")
+        logs.install(config.log_level)
+        with tempfile.TemporaryDirectory(prefix="maycole-metrics-") as shared:
+            _supervise(listener, workers, shared)
+
+
+def _supervise(listener: socket.socket, workers: int, shared: str) -> None:
+    """`shared` is where workers keep what they measure, for whichever of them is asked."""
+    configuration.tell_workers("PROMETHEUS_MULTIPROC_DIR", shared)
+    served = uvicorn.Config("app.main:create_app", factory=True, workers=workers, **SETTINGS)
+    supervisor = Multiprocess(served, sockets=[listener])
+    log_levels.pass_on(lambda: [worker.pid for worker in supervisor.processes])
+    supervisor.run()
+    if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
+        raise OSError("the workers could not start: the log above says why")
 
 
 def serve(app: Litestar, listener: socket.socket) -> None:

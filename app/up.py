@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from app import logs
 from app.api import docs
 from app.config import Config
 from app.embedded import Embedded
@@ -30,6 +31,7 @@ LOOK_EVERY_S = 0.5
 
 def up(config: Config, *, say: Say) -> None:
     """Start, serve until stopped, stop. Raises EmbeddedError, MigrationFailed, Stopped, OSError."""
+    logs.install(config.log_level, "pretty")
     with (
         Embedded(
             config.data_dir, postgres=config.database_url is None, redis=config.redis_url is None, say=say

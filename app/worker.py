@@ -19,7 +19,7 @@ from typing import Any, Final
 import asyncpg
 
 from channels.tasks import end
-from domain import db, job_store, jobs
+from domain import db, job_store, jobs, measures
 from domain.job_store import Row
 
 log = logging.getLogger("maycole.worker")
@@ -118,10 +118,14 @@ class Worker:
             self._bell.set()
 
     async def _do(self, row: Row) -> None:
-        job = jobs.DECLARED[row.entrypoint]
+        with jobs.on_behalf(row):
+            await self._try(jobs.DECLARED[row.entrypoint], row)
+
+    async def _try(self, job: jobs.Job[Any], row: Row) -> None:
         if row.attempts >= job.tries:
             log.error("%s is parked: %s", _named(row), job_store.DIED)
             await _write_down(lambda: job_store.park(row, job_store.DIED))
+            measures.count("jobs", row.entrypoint, "parked")
             return
         try:
             async with asyncio.timeout(job.within_s):
@@ -134,12 +138,14 @@ class Worker:
             await self._failed(job, row, error)
         else:
             await _write_down(lambda: job_store.done(row))
+            measures.count("jobs", row.entrypoint, "done")
 
     async def _failed(self, job: jobs.Job[Any], row: Row, error: BaseException) -> None:
         said = job.describe(error)
         if isinstance(error, jobs.GiveUp) or jobs.is_last(job, row):
             log.error("%s is parked after %d tries: %s", _named(row), row.attempts + 1, said)
             await _write_down(lambda: job_store.park(row, said))
+            measures.count("jobs", row.entrypoint, "parked")
             return
         wait = job.wait(row.attempts + 1)
         log.warning(
@@ -151,6 +157,7 @@ class Worker:
             said,
         )
         await _write_down(lambda: job_store.again(row, said, wait))
+        measures.count("jobs", row.entrypoint, "failed")
         self._bell.set()  # the next look knows when it is due
 
     async def _finish(self) -> None:

@@ -26,8 +26,18 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from channels import json_format
-from channels.bus_format import PREFIX, RIGHTS, STANDS_FOR, TOPS, asked_as, decoded, publication
+from channels.bus_format import (
+    PREFIX,
+    RIGHTS,
+    STANDS_FOR,
+    TOPS,
+    announcement,
+    asked_as,
+    decoded,
+    publication,
+)
 from channels.tasks import until_any
+from domain import tracing
 from domain.streams import Entry, Head
 
 log = logging.getLogger("maycole.bus")
@@ -120,11 +130,10 @@ class Bus:
 
     def announce(self, entries: Sequence[Entry]) -> None:
         """Ring for committed entries. Never waits; what does not fit is found in the log."""
-        for entry in entries:
-            body = json_format.published(entry.channel, json_format.publication(entry))
-            self._post(
-                PREFIX + entry.channel.encode(), b"%s %d\n%s" % (entry.epoch.encode(), entry.offset, body)
-            )
+        with tracing.span("announce"):
+            traced = tracing.traceparent()
+            for entry in entries:
+                self._post(PREFIX + entry.channel.encode(), announcement(entry, traced))
 
     def tell(self, channel: str, pushed: bytes) -> None:
         """Pass on a push that is no entry: whoever does not hear it now never will."""
@@ -241,8 +250,11 @@ class Bus:
         elif kind == b"message" and message[2].startswith(b"{"):
             self._listener.on_push(name[len(PREFIX) :].decode(), message[2])
         elif kind == b"message":
-            epoch, offset, pushed = publication(message[2])
-            self._listener.on_publication(name[len(PREFIX) :].decode(), epoch, offset, pushed)
+            channel = name[len(PREFIX) :].decode()
+            epoch, offset, pushed, traced = publication(message[2])
+            self._listener.on_publication(channel, epoch, offset, pushed)
+            if traced:
+                tracing.delivered(channel, offset, traced)
         elif kind == b"pmessage":
             of = STANDS_FOR[name]
             # `<epoch> <offset>\n<push>`, as it is heard by who follows that channel.

@@ -1,9 +1,9 @@
 """What is said on the bus, and under which names.
 
-`maycole:<channel>` carries `<epoch> <offset>\\n<push>`, or a bare push of what is no entry; `maycole:tops`
-carries heads as JSON, `maycole:rights` the ids of users whose rights may have changed; `maycole:node:<node>`
-what is meant for one process. Some names are not published to: they stand for all channels of a pattern
-(EVERY), whoever publishes there.
+`maycole:<channel>` carries `<epoch> <offset>\\n<push>`, with a traceparent behind the offset if it is traced,
+or a bare push of what is no entry; `maycole:tops` carries heads as JSON, `maycole:rights` the ids of users
+whose rights may have changed; `maycole:node:<node>` what is meant for one process. Some names are not
+published to: they stand for all channels of a pattern (EVERY), whoever publishes there.
 """
 
 import logging
@@ -12,7 +12,9 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from channels import json_format
 from domain import channels
+from domain.streams import Entry
 
 T = TypeVar("T")
 
@@ -44,11 +46,24 @@ def decoded(body: bytes, kind: type[list[T]]) -> list[T]:
         return []
 
 
-def publication(body: bytes) -> tuple[str, int, bytes]:
+def announcement(entry: Entry, traced: str | None) -> bytes:
+    """An entry, and which trace it belongs to, if any."""
+    pushed = json_format.published(entry.channel, json_format.publication(entry))
+    epoch = entry.epoch.encode()
+    if traced is None:
+        return b"%s %d\n%s" % (epoch, entry.offset, pushed)
+    return b"%s %d %s\n%s" % (epoch, entry.offset, traced.encode(), pushed)
+
+
+def publication(body: bytes) -> tuple[str, int, bytes, bytes]:
+    """Epoch, offset, the push, and the traceparent (empty for what is not traced)."""
     position, _, pushed = body.partition(b"\n")
     epoch, _, offset = position.partition(b" ")
+    traced = b""
+    if not offset.isdigit():
+        offset, _, traced = offset.partition(b" ")
     if not offset.isdigit() or len(offset) > OFFSET_DIGITS_MAX:
         # As above. An offset that nothing follows on makes the relay look into the log.
         log.warning("cannot read a publication: %r", body[:100])
-        return "", 0, b""
-    return epoch.decode("ascii", "replace"), int(offset), pushed
+        return "", 0, b"", b""
+    return epoch.decode("ascii", "replace"), int(offset), pushed, traced

@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from channels.coalesce import Coalesced
 from channels.protocol import ClientInfo, HangUp, Refused
-from domain import channels
+from domain import channels, measures
 from domain.actor import Actor, source
 from domain.auth import credentials
 from domain.auth.credentials import Identity
@@ -69,6 +69,7 @@ class Gate:
         except Forbidden as elsewhere:
             raise Refused(103) from elsewhere
         except Unauthenticated as unknown:
+            measures.count("auth_failures", unknown.problem)
             if unknown.problem == "token_expired":
                 raise Refused(109) from unknown
             raise HangUp(3500) from unknown

@@ -178,11 +178,13 @@ class Hub:
                 feed.ahead[offset] = pushed
             self._need(channel)
 
-    def top(self, channel: str, epoch: str, offset: int) -> None:
-        """The channel is said to stand here: whatever is missing up to it is wanted."""
+    def top(self, channel: str, epoch: str, offset: int) -> bool:
+        """The channel is said to stand here: whatever is missing up to it is wanted. Whether anything is."""
         feed = self.feeds.get(channel)
-        if feed is not None and (epoch != feed.epoch or offset > feed.last):
+        behind = feed is not None and (epoch != feed.epoch or offset > feed.last)
+        if behind:
             self._need(channel)
+        return behind
 
     def fill(self, channel: str, entries: Sequence[Entry]) -> bool:
         """Entries read from the log, ascending. False where they do not follow on: the stream is broken."""

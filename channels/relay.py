@@ -15,9 +15,10 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
-from channels import json_format
+from channels import arrivals, json_format
 from channels.bus import Bus, Listener
 from channels.coalesce import Coalesced
 from channels.hub import RING_ENTRIES, Feed, Hub
@@ -55,9 +56,9 @@ class Relay:
         self.bus = Bus(
             redis_url,
             Listener(
-                on_publication=self.hub.deliver,
+                on_publication=arrivals.timed(self.hub.deliver),
                 on_push=self._pushed,
-                on_head=lambda head: self.hub.top(head.channel, head.epoch, head.offset),
+                on_head=partial(arrivals.head, self.hub),
                 on_link=self._link,
                 on_rights=memory.forget,
             ),

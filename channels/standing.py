@@ -12,6 +12,7 @@ from typing import Final
 
 from channels.gate import Gate, Rights
 from channels.protocol import ClientInfo, HangUp
+from domain import measures
 from domain.auth.tokens import LEEWAY_S, Claims
 
 EXPIRED_FOR_S: Final = 25.0
@@ -34,6 +35,7 @@ class Standing:
         """Raises HangUp where the session is over."""
         rights = await self._gate.rights(claims)
         if rights is None:
+            measures.count("auth_failures", "session_over")
             raise HangUp(3500)
         return rights
 

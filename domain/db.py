@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 import asyncpg
-import msgspec
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 from piccolo.querystring import QueryString
 
+from domain import connections, tracing
 from domain.actor import Actor
 from domain.events import Event
 
@@ -86,7 +86,7 @@ class Transaction(PostgresTransaction):
 
     async def get_connection(self) -> asyncpg.Connection:
         assert self.engine.pool is not None
-        return await self.engine.pool.acquire(timeout=CONNECT_WITHIN_S)
+        return await connections.taken_from(self.engine.pool, within_s=CONNECT_WITHIN_S)
 
     async def begin(self) -> None:
         try:
@@ -157,8 +157,8 @@ async def open_pool(url: str, *, size: int = 10, bounded: bool = True, within_s:
     await engine.start_connection_pool(
         min_size=min(2, size),
         max_size=size,
-        init=_speak_json,
-        reset=_leave_as_is,
+        init=connections.prepare,
+        reset=connections.leave_as_is,
         timeout=CONNECT_WITHIN_S,
         command_timeout=(within_s or COMMAND_WITHIN_S) if bounded else None,
         server_settings=SERVER_SETTINGS | dict.fromkeys(times, f"{within_s}s") if bounded else _UNBOUNDED,
@@ -186,21 +186,22 @@ async def transaction() -> AsyncIterator[Unit]:
             outer.doomed = True
             raise
         return
-    async with engine.transaction() as started:
-        unit = Unit(started.connection, writable=True)
-        token = _unit.set(unit)
-        try:
-            yield unit
-            if unit.doomed:
-                raise RuntimeError("a part of this transaction failed and its exception was swallowed")
-            for step in unit.before_commit:
-                await step()
-            if not unit.before_commit:
-                # After a failed statement whose exception was swallowed, COMMIT is a ROLLBACK that nobody is
-                # told of; any other statement is an error.
-                await unit.connection.execute("SELECT")
-        finally:
-            _unit.reset(token)
+    with tracing.span("transaction"):
+        async with engine.transaction() as started:
+            unit = Unit(started.connection, writable=True)
+            token = _unit.set(unit)
+            try:
+                yield unit
+                if unit.doomed:
+                    raise RuntimeError("a part of this transaction failed and its exception was swallowed")
+                for step in unit.before_commit:
+                    await step()
+                if not unit.before_commit:
+                    # After a failed statement whose exception was swallowed, COMMIT is a ROLLBACK that
+                    # nobody is told of; any other statement is an error.
+                    await unit.connection.execute("SELECT")
+            finally:
+                _unit.reset(token)
     for announce in unit.after_commit:
         announce()
 
@@ -307,8 +308,12 @@ async def _connection() -> AsyncIterator[asyncpg.Connection]:
             return
         if engine.pool is None:
             raise RuntimeError("the database is not open: call db.open_pool() first")
-        async with engine.pool.acquire(timeout=CONNECT_WITHIN_S) as connection:
+        pool = engine.pool
+        connection = await connections.taken_from(pool, within_s=CONNECT_WITHIN_S)
+        try:
             yield connection
+        finally:
+            await pool.release(connection)
 
 
 @contextmanager
@@ -333,17 +338,3 @@ def _mine(unit: Unit) -> Unit:
         # One connection serves one statement at a time, and the transaction may end before that task does.
         raise RuntimeError("a task started inside a transaction may not use it")
     return unit
-
-
-async def _speak_json(connection: asyncpg.Connection) -> None:
-    """JSONB is Python on this side. Text passes as it is: Piccolo encodes before it sends."""
-    await connection.set_type_codec(
-        "jsonb",
-        schema="pg_catalog",
-        encoder=lambda value: value if isinstance(value, str) else msgspec.json.encode(value).decode(),
-        decoder=msgspec.json.decode,
-    )
-
-
-async def _leave_as_is(connection: asyncpg.Connection) -> None:
-    """asyncpg's own reset costs a round trip on each release; nothing of ours leaves session state behind."""

@@ -98,9 +98,17 @@ class Payload(msgspec.Struct, frozen=True):
 Again = Literal["queued", "not parked", "one with its key is waiting already"]
 
 
-async def add(name: str, payload: bytes, after: timedelta | None, key: str | None) -> int | None:
+async def add(
+    name: str,
+    payload: bytes,
+    after: timedelta | None,
+    key: str | None,
+    on_behalf: dict[str, str] | None = None,
+) -> int | None:
     """The id of the new job; None where one with this key is waiting or being done."""
-    [job_id] = await queries.enqueue(name, payload, execute_after=after, dedupe_key=key, on_conflict="skip")
+    [job_id] = await queries.enqueue(
+        name, payload, execute_after=after, dedupe_key=key, headers=on_behalf or {}, on_conflict="skip"
+    )
     return job_id
 
 
@@ -179,6 +187,16 @@ async def counts() -> list[Count]:
            FROM pgqueuer GROUP BY 1, 4 ORDER BY 1, 4"""
     )
     return [db.as_struct(Count, row) for row in rows]
+
+
+async def oldest_due_s() -> float:
+    """For how many seconds the oldest job that may be done has waited for a worker; 0 where none waits."""
+    return float(
+        await db.fetchval(
+            """SELECT coalesce(extract(epoch FROM now() - min(greatest(created, execute_after))), 0)::float8
+               FROM pgqueuer WHERE status = 'queued' AND execute_after <= now()"""
+        )
+    )
 
 
 async def parked(limit: int = SHOWN_MAX) -> list[Parked]:

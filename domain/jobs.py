@@ -17,14 +17,15 @@ jitter: from nothing up to a bound that doubles), and parked after the last try,
 import logging
 import random
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import PurePath
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from domain import crypto, db, job_store
+from domain import behalf, crypto, db, job_store, tracing
 from domain.job_store import Row
 
 P = TypeVar("P", bound=msgspec.Struct)
@@ -34,6 +35,7 @@ log = logging.getLogger("maycole.jobs")
 PAYLOAD_BYTES_MAX: Final = 64 * 1024
 ERROR_CHARS_MAX: Final = 500
 DOUBLINGS_MAX: Final = 30
+REQUEST_ID: Final = "request_id"
 DECLARED: dict[str, "Job[Any]"] = {}
 CRONS: dict[str, timedelta] = {}
 
@@ -135,7 +137,20 @@ async def enqueue(
     """
     db.current()
     key = None if dedupe_key is None else f"{job.name}:{dedupe_key}"
-    return await job_store.add(job.name, job.write(payload), after, key)
+    said = {REQUEST_ID: behalf.request_id(), tracing.TRACEPARENT: tracing.traceparent()}
+    on_behalf = {name: value for name, value in said.items() if value is not None}
+    return await job_store.add(job.name, job.write(payload), after, key, on_behalf)
+
+
+@contextmanager
+def on_behalf(row: Row) -> Iterator[None]:
+    """Work on behalf of the request that enqueued it: its id, and its trace if it was traced."""
+    said = {name: str(value) for name, value in (row.headers or {}).items()}
+    with (
+        behalf.working_for(said.get(REQUEST_ID)),
+        tracing.span(f"job {row.entrypoint}", said.get(tracing.TRACEPARENT)),
+    ):
+        yield
 
 
 class Tick(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from operator import attrgetter
 
 import msgspec
 
-from domain import channels, db, events, ids, streams
+from domain import behalf, channels, db, events, ids, streams
 from domain.actor import Actor
 from domain.audit_logs.model import RECORDED, AuditLog
 from domain.clock import now
@@ -103,7 +103,7 @@ def _audit_row(actor: Actor, event: Event) -> AuditLog:
         metadata=event.metadata(),
         changes=msgspec.to_builtins(event.changes()),
         outcome=type(event).outcome,
-        request_id=actor.request_id,
+        request_id=actor.request_id or behalf.request_id(),
         session_id=actor.session_id,
         key_id=actor.key_id,
         ip=actor.ip,

@@ -15,6 +15,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from msgspec import Meta
 
+from app.pipeline import seen
 from app.pipeline.body import Malformed, field_error
 from app.pipeline.etag import etag
 from app.pipeline.request_id import request_id
@@ -150,6 +151,7 @@ def _problem(
     *,
     headers: dict[str, str] | None = None,
 ) -> Response[Any]:
+    seen.problem(request.scope, code, details or {})
     problem = Problem(
         type="about:blank",
         title=HTTPStatus(status).phrase,

@@ -20,6 +20,8 @@ from domain.errors import Forbidden, Unauthenticated
 USER_AGENT_MAX = 400
 # `opt` of a route, or of all in a controller, that API keys may use; its verb asks for a scope.
 BY_KEY: Final = {"by_key": True}
+# `opt` of a route that some may use who do not say who they are: request -> Actor, or None for all others.
+LET_IN: Final = "let_in"
 
 
 async def provide_actor(request: Request[Any, Any, Any]) -> Actor:
@@ -39,7 +41,9 @@ async def identify(request: Request[Any, Any, Any]) -> None:
     `session_required` where it is an API key and the route is not for those.
     """
     if "caller" in request.route_handler.parsed_fn_signature.parameters:
-        request.scope["state"]["caller"] = await _caller(request)
+        let_in = request.route_handler.opt.get(LET_IN)
+        known = let_in(request) if let_in is not None else None
+        request.scope["state"]["caller"] = known or await _caller(request)
 
 
 async def provide_caller(request: Request[Any, Any, Any]) -> Actor:

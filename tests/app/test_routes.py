@@ -101,6 +101,7 @@ GET    /api/audit-logs/{row_id}/proof
 GET    /api/health
 GET    /api/health/live
 GET    /api/health/ready
+GET    /api/metrics
 GET    /api/version
 """
 PAGES = {

@@ -1,0 +1,107 @@
+"""Step 0: every request is seen from outside: how long it took, what became of it, for whom.
+
+One log line, one measurement, one span if somebody traces. A route is its template, never the address that
+was asked; nothing of a query, a body or a header is written down but the request id.
+"""
+
+import logging
+import time
+from typing import Any, Final
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.pipeline.request_id import request_id
+from channels import rpc
+from domain import behalf, measures, tracing
+from domain.actor import Actor, source
+
+log = logging.getLogger("maycole.requests")
+
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+UNMATCHED: Final = "unmatched"
+# They last as long as somebody listens: how long that is says nothing about the server.
+STREAMS: Final = ("/connection/",)
+PROBLEM: Final = "problem"
+NOT_GOOD: Final = ("wrong_code", "wrong_password")  # of somebody who is signed in: 403
+
+
+def seen(app: ASGIApp) -> ASGIApp:
+    """The app, which is watched."""
+
+    async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.WEBSOCKET:
+            await app(scope, receive, send)
+            return
+        answer = _Answer(send)
+        began = time.perf_counter()
+        with behalf.working_for(request_id(scope)), tracing.span(scope["method"], _traceparent(scope)):
+            try:
+                await app(scope, receive, answer.send)
+            finally:
+                _tell(scope, answer, time.perf_counter() - began)
+
+    return watched
+
+
+def problem(scope: Any, code: str, details: dict[str, Any]) -> None:
+    """What went wrong with this request, for its line (app/pipeline/errors.py says it)."""
+    scope.setdefault("state", {})[PROBLEM] = (code, details)
+
+
+class _Answer:
+    """What was sent."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+        self.size = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        elif message["type"] == "http.response.body":
+            self.size += len(message.get("body", b""))
+        await self._send(message)
+
+
+def _tell(scope: Any, answer: _Answer, seconds: float) -> None:
+    state = scope["state"]
+    method = scope["method"] if scope["method"] in METHODS else "OTHER"
+    route = scope.get("path_template") or UNMATCHED
+    code, details = state.get(PROBLEM, (None, {}))
+    status = f"{answer.status // 100}xx" if answer.status else "none"  # none: the client was gone first
+    if not route.startswith(STREAMS):
+        measures.took("http_request", seconds, method, route, status)
+    if code is not None:
+        measures.count("problems", code)
+    if answer.status == 401 or code in NOT_GOOD:
+        measures.count("auth_failures", code or "unauthenticated")
+    if answer.status == 429:
+        measures.count("rate_limited", str(details.get("policy", code)))
+    if tracing.tracer is not None:
+        tracing.tracer.request(method, route, answer.status)
+    if not log.isEnabledFor(logging.INFO):
+        return
+    caller: Actor | None = state.get("caller")
+    fields = {
+        "method": method,
+        "route": route,
+        "status": answer.status,
+        "code": code,
+        "duration_ms": round(seconds * 1000, 2),
+        "bytes": answer.size,
+        "user_id": caller.user_id if caller else None,
+        "key_id": caller.key_id if caller else None,
+        "client": source(scope["client"][0]) if scope.get("client") else None,
+        "via": "rpc" if rpc.CLAIMS in (scope.get("extensions") or {}) else None,
+    }
+    told = {name: value for name, value in fields.items() if value is not None}
+    log.info("request", extra={"fields": told})
+
+
+def _traceparent(scope: Any) -> str | None:
+    if tracing.tracer is None:
+        return None
+    given = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
+    return given.decode("latin-1") if given is not None else None

@@ -1,0 +1,64 @@
+"""Who watches a process: what counts, what traces, and where a worker shows what it has counted."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from prometheus_client import start_http_server
+
+from app.config import Config, ConfigError
+from app.metrics.counting import Prometheus, count_audit_rows
+from app.metrics.gauges import Gauges
+from app.metrics.table import REGISTRY
+from channels.tasks import end
+from domain import measures, streams, tracing
+
+
+class Traces(Protocol):
+    """What exports spans (app/tracing.py)."""
+
+    def close(self) -> None:
+        """Send what is left. Blocks."""
+
+
+def watch(config: Config) -> Traces | None:
+    """Count from now on, and trace where the configuration says where to. Raises ConfigError."""
+    measures.install(Prometheus())
+    if config.eyes.traces_to is None:
+        return None
+    try:
+        from app.tracing import OpenTelemetry  # only who traces needs it, and its import takes its time
+    except ImportError as missing:
+        raise ConfigError("OTEL_EXPORTER_OTLP_ENDPOINT is set: pip install 'maycole[traces]'") from missing
+    traces = OpenTelemetry()
+    tracing.install(traces)
+    return traces
+
+
+async def unwatch(traces: Traces | None) -> None:
+    tracing.install(None)
+    if traces is not None:
+        await asyncio.to_thread(traces.close)
+
+
+@asynccontextmanager
+async def watching(config: Config) -> AsyncIterator[None]:
+    """All of it until the block ends, for a process that serves no API."""
+    traces = watch(config)
+    gauges = Gauges(None)
+    looking = asyncio.create_task(gauges.run(), name="the keeper of gauges")
+    shown = None
+    if config.eyes.metrics_listen is not None:
+        host, port = config.eyes.metrics_listen
+        shown = start_http_server(port, addr=host, registry=REGISTRY)
+    streams.listeners.append(count_audit_rows)
+    try:
+        yield
+    finally:
+        streams.listeners.remove(count_audit_rows)
+        if shown is not None:
+            shown[0].shutdown()
+            shown[0].server_close()
+        await end([looking])
+        await unwatch(traces)

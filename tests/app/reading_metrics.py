@@ -1,0 +1,53 @@
+"""Reading metrics: what a scrape says, before and after something was done."""
+
+from typing import Final
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from domain import db
+from tests.factories import Api
+
+PREFIX: Final = "maycole_"
+LOOKED_AT: Final[set[str]] = set()
+
+
+class Read:
+    """What one scrape said."""
+
+    def __init__(self, text: str) -> None:
+        self.samples = [
+            sample for family in text_string_to_metric_families(text) for sample in family.samples
+        ]
+
+    def of(self, name: str, **labels: str) -> float:
+        """The sum of all samples of this name that have these labels; 0 where there is none."""
+        return sum(
+            sample.value
+            for sample in self.samples
+            if sample.name == PREFIX + name and labels.items() <= sample.labels.items()
+        )
+
+
+class Scraper:
+    """Somebody who may read metrics; which ones were looked at is noted in LOOKED_AT."""
+
+    def __init__(self, http: httpx.AsyncClient, token: str | None = None) -> None:
+        self._http = http
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    async def read(self) -> Read:
+        answer = await self._http.get("/api/metrics", headers=self._headers)
+        assert answer.status_code == 200, answer.text
+        return Read(answer.text)
+
+    async def value(self, name: str, **labels: str) -> float:
+        LOOKED_AT.add(PREFIX + name.removesuffix("_count"))
+        return (await self.read()).of(name, **labels)
+
+
+async def staff_scraper(api: Api) -> Scraper:
+    """A member of the platform's staff."""
+    person = await api.person("Sam")
+    await db.execute("UPDATE users SET is_staff = true WHERE id = $1", person.id)
+    return Scraper(api.http, person.token)

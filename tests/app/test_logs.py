@@ -1,0 +1,198 @@
+"""Log lines: what is in them, what never is, and that writing them holds nobody up."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from app import log_levels, log_masks, log_writer
+from app.log_writer import Writer
+from app.logs import Handler, Style
+from domain import behalf
+
+CANARY = "canary0123456789abcdef"
+JWT = f"eyJhbGciOiJIUzI1NiJ9.{CANARY}.sig-nature_{CANARY}"
+
+Lines = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def handler(tmp_path: Path) -> Iterator[Handler]:
+    descriptor = os.open(tmp_path / "log", os.O_RDWR | os.O_CREAT)
+    made = Handler(Writer(descriptor))
+    made.take("json")
+    yield made
+    assert made.writer.flush()
+    os.close(descriptor)
+
+
+@pytest.fixture
+def log(handler: Handler) -> Iterator[logging.Logger]:
+    """A logger whose lines go nowhere else."""
+    logger = logging.getLogger("maycole.test_logs")
+    logger.propagate, before = False, logger.level
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(handler)
+    yield logger
+    logger.removeHandler(handler)
+    logger.propagate = True
+    logger.setLevel(before)
+
+
+def written(handler: Handler, tmp_path: Path) -> str:
+    assert handler.writer.flush()
+    return (tmp_path / "log").read_text()
+
+
+def lines(handler: Handler, tmp_path: Path) -> list[dict[str, Any]]:
+    return [msgspec.json.decode(line) for line in written(handler, tmp_path).splitlines()]
+
+
+def test_a_line_says_when_how_bad_who_and_what(handler: Handler, log: logging.Logger, tmp_path: Path) -> None:
+    with behalf.working_for("req_1"):
+        log.warning("only %d left", 3)
+    log.critical("two\nlines \0 and é")
+    first, second = lines(handler, tmp_path)
+    assert first.pop("timestamp").endswith("Z")
+    assert first == {
+        "level": "warn",
+        "logger": "maycole.test_logs",
+        "event": "only 3 left",
+        "request_id": "req_1",
+    }
+    assert (second["level"], second["event"]) == ("critical", "two\nlines \0 and é")
+    assert "request_id" not in second
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"Authorization: Bearer {CANARY}",
+        f"Basic {CANARY}",
+        f"the token {JWT} is over",
+        f"key mk_live_{CANARY}_{CANARY}",
+        f"postgresql://maycole:{CANARY}@db.example:5432/maycole",
+        f"redis://:{CANARY}@cache.example",
+        f'{{"password": "{CANARY} with spaces \\" and {CANARY}", "name": "Ann"}}',
+        f"password='{CANARY} x' and more",
+        f"refreshToken=mrt_{CANARY}",
+        f"/auth/magic-link?token={CANARY}&x=1",
+        f"Cookie: session={CANARY}",
+        f"API_KEY={CANARY}",
+        f"mlt_{CANARY}.{CANARY}",
+    ],
+)
+def test_what_looks_like_a_secret_is_masked_wherever_it_is(
+    handler: Handler, log: logging.Logger, tmp_path: Path, said: str
+) -> None:
+    log.info("%s", said)
+    log.info("fields", extra={"fields": {"about": said, "deep": {"list": [said]}}})
+    try:
+        raise ValueError(said)
+    except ValueError:
+        log.exception("it broke")
+    for style in ("plain", "pretty"):
+        handler.take(style)
+        log.info("%s", said)
+    text = written(handler, tmp_path)
+    assert log_masks.MASK in text
+    assert CANARY not in text
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["password", "newPassword", "accessToken", "refresh_token", "token", "client_secret", "Authorization",
+     "set-cookie", "x-api-key", "encryption_key", "apiKey", "totp", "database_url", "key"],
+)  # fmt: skip
+def test_what_goes_by_the_name_of_a_secret_is_masked(
+    handler: Handler, log: logging.Logger, tmp_path: Path, name: str
+) -> None:
+    log.info("given", extra={"fields": {name: CANARY, "in": {name: [CANARY]}}})
+    assert CANARY not in written(handler, tmp_path)
+
+
+def test_what_is_no_secret_is_left_as_it_is() -> None:
+    plain = {"key_id": "key_01abc", "monkey": "business", "tokens_left": 4, "status": 200, "keyboard": "de"}
+    assert log_masks.mask(None, "info", dict(plain)) == plain
+    for said in (
+        "a key was made",
+        "secretly",
+        "the cookie jar is empty",
+        "https://app.example/a:b",
+        "at_once",
+    ):
+        assert log_masks.text(said) == said
+
+
+@pytest.mark.parametrize("style", ["plain", "pretty"])
+def test_people_read_lines_too(handler: Handler, log: logging.Logger, tmp_path: Path, style: Style) -> None:
+    handler.take(style)
+    log.warning("only 3 left")
+    [line] = written(handler, tmp_path).splitlines()
+    assert "only 3 left" in line
+    assert "warn" in line
+    assert not line.startswith("{")
+
+
+def test_a_reader_that_reads_nothing_stops_nobody_and_hears_what_it_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log_writer, "LINES_MAX", 50)
+    reading, writing = os.pipe()
+    writer = Writer(writing)
+    line = b"x" * 4095 + b"\n"
+    for _ in range(1000):  # far more than a pipe holds: were it to wait, this would never end
+        writer.write(line)
+    assert writer.dropped > 0
+    assert not writer.flush(0.01)
+
+    heard = bytearray()
+
+    def read() -> None:
+        while part := os.read(reading, 65536):
+            heard.extend(part)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert writer.flush(20)
+    writer.write(b"after\n")
+    assert writer.flush(20)
+    os.close(writing)
+    reader.join()
+    os.close(reading)
+    told = [text for text in heard.decode().splitlines() if "dropped" in text]
+    assert sum(int(text.split('"event":"')[1].split()[0]) for text in told) == writer.dropped
+    assert heard.count(line) == 1000 - writer.dropped
+    assert heard.endswith(b"after\n")
+
+
+@pytest.fixture
+def root_level() -> Iterator[None]:
+    before = logging.getLogger().level
+    yield
+    logging.getLogger().setLevel(before)
+
+
+def test_the_level_goes_one_step_at_a_time_and_stops_at_the_ends(root_level: None) -> None:
+    logging.getLogger().setLevel(logging.WARNING)
+    more, less = signal.SIGUSR1, signal.SIGUSR2
+    assert [log_levels.step(number) for number in (more, more, more)] == ["INFO", "DEBUG", "DEBUG"]
+    told = [log_levels.step(less) for _ in range(5)]
+    assert told == ["INFO", "WARN", "ERROR", "CRITICAL", "CRITICAL"]
+
+
+def test_somebody_elses_logging_is_left_alone() -> None:
+    """A test runner listens to the root logger: no second handler is put beside its own."""
+    from app import logs
+
+    assert logging.getLogger().handlers
+    logs.install("INFO")
+    assert not [handler for handler in logging.getLogger().handlers if isinstance(handler, Handler)]
+    assert sys.stderr is not None
