@@ -19,6 +19,7 @@ from app.adapters.pwned import BASE, Pwned
 from app.background import copying, equip, write_links
 from app.config import Config, relying_party
 from app.pipeline import positions
+from app.pipeline.load import Load
 from app.worker import GRACE_S, Worker
 from channels.emulation import Emulation
 from channels.gate import Gate
@@ -50,6 +51,7 @@ class Process:
         gate: Gate = app.state.gate
         self.relay = Relay(config.redis_url, gate.kind_of)
         emulation = Emulation(self.relay)
+        self.load: Load = app.state.load
         self.live = Live(self.relay, gate, app, emulation, frozenset(config.allowed_origins))
         self.sweeper = Sweeper(config.database_url, self.relay.bus)
         self.watchman = Watchman(self.live.connections, gate)
@@ -66,6 +68,7 @@ class Process:
         self.supervise("the presence keeper", self.relay.presence.run)
         self.supervise("the sweeper", self.sweeper.run)
         self.supervise("the watchman", self.watchman.run)
+        self.supervise("the watch on load", self.load.run)
         self.supervise("the partition keeper", _roll_partitions)
         self.supervise("the keeper of refusals", denials.run)
         if self.worker is not None:

@@ -31,13 +31,16 @@ from app.api.system import SystemController
 from app.api.teams import TeamsController
 from app.api.users import UsersController
 from app.config import Config
+from app.health import Checks, watching
 from app.lifespan import lifespan
 from app.pages import mail_pages
 from app.pipeline import body, positions
+from app.pipeline.bounds import bounded
 from app.pipeline.door import at_the_door
 from app.pipeline.errors import HANDLERS
 from app.pipeline.etag import provide_if_version
 from app.pipeline.identity import identify, provide_actor, provide_caller
+from app.pipeline.load import Load
 from app.pipeline.stamp import stamp
 from channels.emulation import emulation
 from channels.endpoint import websocket
@@ -61,6 +64,7 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
     # What is asked of others holds as much: the beginning of a password's hash, a code, a key.
     for named in ("uvicorn.error", "httpx2", "httpcore2"):
         logging.getLogger(named).setLevel(logging.WARNING)
+    load = Load()
     app = Litestar(
         route_handlers=[
             AuthController,
@@ -91,6 +95,7 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
         ],
         request_class=body.HardenedRequest,
         request_max_body_size=body.BODY_BYTES_MAX,
+        middleware=[bounded(load)],
         before_request=_before,
         before_send=[stamp],
         dependencies={
@@ -103,11 +108,13 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
             allow_origins=list(config.allowed_origins), expose_headers=EXPOSED, allow_credentials=True
         ),
         openapi_config=docs.openapi(),
-        lifespan=[lifespan],
+        lifespan=[lifespan, watching],
         state=State(
             {
                 "config": config,
                 "gate": gate or Gate(),
+                "load": load,
+                "checks": Checks(),
                 "oauth": Providers(config.oauth, config.public_url, config.allowed_origins),
             }
         ),

@@ -15,7 +15,7 @@ import asyncpg
 
 log = logging.getLogger("maycole.db")
 
-# Cancelling a statement takes a round trip. Whoever was cancelled at a deadline cannot wait for more than that.
+# Cancelling a statement takes a round trip. Who was cancelled at a deadline cannot wait for more.
 GIVE_BACK_WITHIN_S: Final = 0.5
 
 _waiting: dict[object, float] = {}  # in the order in which they came, which is that in which they are served
@@ -44,7 +44,7 @@ async def take(pool: asyncpg.Pool, within_s: float) -> asyncpg.Connection:
 
 
 async def give_back(pool: asyncpg.Pool, connection: asyncpg.Connection) -> None:
-    """A statement that was given up is cancelled on the server first; if that takes too long, the wire is cut.
+    """What was given up is cancelled on the server first; if that takes too long, the wire is cut.
 
     Postgres then ends the statement by itself (statement_timeout).
     """

@@ -1,4 +1,4 @@
-"""Errors of the database without the values that they are about, which may be somebody's address or secret."""
+"""Errors of the database without the values they are about, which may be somebody's address or secret."""
 
 import re
 from collections.abc import Iterator
