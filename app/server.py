@@ -7,10 +7,11 @@ from typing import Any, Final
 import uvicorn
 from litestar import Litestar
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
 from app.config import Config
 from app.main import create_app
+from app.stopping import StoppingServer
+from app.supervisor import Supervisor
 from channels.live_http import LiveHttp
 from channels.protocol import FRAME_BYTES_MAX
 from channels.wire import LiveProtocol
@@ -40,11 +41,17 @@ class Stopped(OSError):
     """It stopped although nobody asked it to."""
 
 
-class Server(uvicorn.Server):
+class Server(StoppingServer):
     """uvicorn's server, which says when it serves."""
 
-    def __init__(self, app: Any, *, on_started: Callable[[], None] = lambda: None) -> None:
-        super().__init__(uvicorn.Config(app, **SETTINGS))
+    def __init__(
+        self,
+        app: Any,
+        *,
+        on_started: Callable[[], None] = lambda: None,
+        at_once: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(uvicorn.Config(app, **SETTINGS), at_once=at_once)
         self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -88,7 +95,7 @@ def serve_many(config: Config, *, workers: int, say: Callable[[str], None]) -> N
             serve(create_app(config), listener)
             return
         served = uvicorn.Config("app.main:create_app", factory=True, workers=workers, **SETTINGS)
-        supervisor = Multiprocess(served, sockets=[listener])
+        supervisor = Supervisor(served, sockets=[listener])
         supervisor.run()
         if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
             raise OSError("the workers could not start: the log above says why")
