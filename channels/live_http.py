@@ -16,7 +16,8 @@ from channels.wire import LiveProtocol
 
 EXTENSION: Final = "maycole.http"
 IDLE_FOR_S: Final = 0.5
-HEAD_WITHIN_S: Final = 10.0  # from connecting, or from its first byte, until a request has all its headers
+SILENT_FOR_S: Final = 30.0  # without a word from the beginning
+HEAD_WITHIN_S: Final = 10.0  # from the first byte of a request until it has all its headers
 NOT_NOW: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 )
@@ -41,7 +42,8 @@ class LiveHttp(HttpToolsProtocol):
             # Not here: uvloop begins to read when this returns.
             self.loop.call_soon(self._not_now)
         else:
-            self._await_head()
+            # Browsers connect before they know what for: as long as between two requests.
+            self._head = self.loop.call_later(SILENT_FOR_S, self.transport.close)
 
     def data_received(self, data: bytes) -> None:
         # What was on its way when it was cut off.
@@ -105,9 +107,9 @@ class LiveHttp(HttpToolsProtocol):
         self.transport.close()
 
     def _await_head(self) -> None:
-        """Cut off whoever says nothing, or too slowly: uvicorn would keep the connection for ever."""
-        if self._head is None:
-            self._head = self.loop.call_later(HEAD_WITHIN_S, self.transport.abort)
+        """Cut off whoever is too slow: uvicorn would keep the connection for ever."""
+        self._end_of_head()
+        self._head = self.loop.call_later(HEAD_WITHIN_S, self.transport.abort)
 
     def _end_of_head(self) -> None:
         if self._head is not None:

@@ -48,7 +48,7 @@ async def test_sockets_leave_room_for_requests(served: Served, monkeypatch: pyte
 async def test_who_says_nothing_or_never_ends_is_cut_off(
     served: Served, said: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_http, "HEAD_WITHIN_S", 0.2)
+    monkeypatch.setattr(live_http, "SILENT_FOR_S" if said == b"" else "HEAD_WITHIN_S", 0.2)
     reader, writer = await _connect(served.url)
     writer.write(said)
     # An abort is a reset, or looks like an end where everything had been read.
@@ -61,6 +61,7 @@ async def test_a_connection_that_says_everything_in_time_is_kept(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_http, "HEAD_WITHIN_S", 0.3)
+    monkeypatch.setattr(live_http, "SILENT_FOR_S", 0.3)
     reader, writer = await _connect(served.url)
     for _ in range(3):
         writer.write(b"GET /api/version HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -134,7 +134,8 @@ class Rush:
     def _next(self, due: float | None = None) -> None:
         self._under_way += 1
         self._done.clear()
-        self._idle.popleft().ask(next(self._requests), due or time.monotonic())
+        # The one that was used last: the others may fall silent, and are closed for it.
+        self._idle.pop().ask(next(self._requests), due or time.monotonic())
 
     async def _until_answered(self) -> None:
         try:

@@ -11,7 +11,7 @@ import msgspec
 import psutil
 
 from app.pipeline.bounds import DEADLINE_S
-from tests.bench.harness import Process, running
+from tests.bench.harness import Process, cpu_s, running
 from tests.faults.field import ROOT, SERVE, Application, Field
 from tests.faults.scenario import Outcome, Play, Scale
 from tests.faults.trade import Account
@@ -41,12 +41,16 @@ async def run(field: Field, scale: Scale, command: Sequence[str] = SERVE) -> Out
         watcher = shop.owner.follower("on the app that is rushed", url=app.url)
         await play.followers.add(watcher, shop.channel)
         async with _rush(play, app, people) as rush:
+            await _alone(rush, alone_s / 3)  # what is done once is done then
+            spent = [cpu_s(app.pid)]
             alone = await _alone(rush, alone_s)
+            spent.append(cpu_s(app.pid))
             capacity = alone["counts"].get("200", 0) / alone["seconds"]
             before = psutil.Process(app.pid).memory_info().rss
-            async with play.trading(writers=2, pause_s=0.1):
+            async with play.trading(writers=1, pause_s=0.3):
                 rush.tell(rate=TIMES * capacity, seconds=seconds)
                 said = await rush.hear(seconds + LEVEL_WITHIN_S)
+                spent.append(cpu_s(app.pid))
                 recovery_s = await _recovery(play, app)
             grown = psutil.Process(app.pid).memory_info().rss - before
         verdict = await play.finish()
@@ -57,6 +61,7 @@ async def run(field: Field, scale: Scale, command: Sequence[str] = SERVE) -> Out
         f"{capacity:.0f} answers a second alone, {goodput:.0f} of {TIMES * capacity:.0f} asked for: "
         f"{goodput / capacity:.2f} (bar {GOODPUT_MIN})",
         f"answers {', '.join(f'{status}: {count}' for status, count in sorted(counts.items()))}",
+        f"a refusal costs {_refusal(alone['counts'], counts, spent):.2f} of an answer's CPU",
         f"p99 of those answered {p99_s:.2f} s (bar {DEADLINE_S:g})",
         f"live {said['live']}, the slowest {1000 * said['live_s']:.0f} ms",
         f"recovered in {recovery_s:.1f} s (bar {RECOVERED_WITHIN_S:g})",
@@ -100,10 +105,16 @@ async def _rush(play: Play, app: Application, people: int) -> AsyncIterator[Proc
 
 
 async def _alone(rush: Process, seconds: float) -> dict[str, Any]:
-    rush.tell(alone=seconds / 3)  # what is done once is done then
-    await rush.hear()
     rush.tell(alone=seconds)
     return await rush.hear()
+
+
+def _refusal(alone: dict[str, int], both: dict[str, int], spent: Sequence[float]) -> float:
+    """What one costs, in answers: the CPU of the rush is that of its answers and that of its refusals."""
+    an_answer_s = (spent[1] - spent[0]) / max(1, alone.get("200", 0))
+    refusals_s = (spent[2] - spent[1]) - both.get("200", 0) * an_answer_s
+    refused = sum(count for status, count in both.items() if status != "200")
+    return refusals_s / max(1, refused) / max(an_answer_s, 1e-9)
 
 
 async def _recovery(play: Play, app: Application) -> float:
