@@ -98,7 +98,7 @@ async def _work(config: Config, say: Callable[[str], None]) -> None:
         loop.add_signal_handler(number, worker.stop)
     try:
         async with (
-            watching(config),
+            watching(config, outgoing),
             copying(config, outgoing),
             heralding(outgoing),
             announcing(config.redis_url) if config.redis_url else nullcontext(),

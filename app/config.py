@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from app import config_eyes, config_oauth, config_s3
+from app import config_eyes, config_oauth, config_s3, config_stopping
 from app.config_eyes import Eyes
 from app.config_oauth import Provider
 from app.config_s3 import Bucket
@@ -34,7 +34,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     `port` 0 takes a free one. `allowed_origins` are exact, such as `https://app.example`; they hold for CORS
     and for websockets. `public_url` is where people reach the server. With `require_verified_email` nobody is
     let in before their address is confirmed, and registering tells nobody who has an account. `mail_from` is
-    whom our mail is from. Jobs that failed for good are kept for `jobs_parked_days`. `runs_jobs` comes from
+    whom our mail is from. Jobs that failed for good are kept for `jobs_parked_days`. A server that is to stop
+    says so for `shutdown_delay_s` before it does. `runs_jobs` comes from
     no variable: a server does jobs where it is the only process (`maycole up`).
     """
 
@@ -58,6 +59,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     mail_from: str = MAIL_FROM
     require_verified_email: bool = False
     jobs_parked_days: int = parked.KEPT_DAYS
+    shutdown_delay_s: float = 0.0
     runs_jobs: bool = False
 
     def __repr__(self) -> str:
@@ -105,7 +107,8 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
     oauth, wrong_oauth = config_oauth.read(env)
     bucket, wrong_bucket = config_s3.read(env)
     eyes, wrong_eyes = config_eyes.read(env)
-    wrong += [*wrong_oauth, *wrong_bucket, *wrong_eyes]
+    shutdown_delay_s, wrong_delay = config_stopping.read(env)
+    wrong += [*wrong_oauth, *wrong_bucket, *wrong_eyes, *wrong_delay]
     mail_from = env.get("SENDGRID_FROM_EMAIL", MAIL_FROM)
     if not _is_sender(mail_from):
         wrong.append(f"SENDGRID_FROM_EMAIL is {mail_from!r}: use name@example.org or Name <name@example.org>")
@@ -141,6 +144,7 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         mail_from=mail_from,
         require_verified_email=verified == "on",
         jobs_parked_days=int(days),
+        shutdown_delay_s=shutdown_delay_s,
     )
 
 

@@ -4,12 +4,13 @@ Set where a request comes in, read where something is asked of others on its beh
 (app/adapters/outgoing.py): they are given what is left, and no try is begun that could not end in time.
 """
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_ends: ContextVar[float | None] = ContextVar("deadline", default=None)
+_left: ContextVar[Callable[[], float | None]] = ContextVar("deadline", default=lambda: None)
 
 
 @contextmanager
@@ -18,16 +19,42 @@ def within(seconds: float | None) -> Iterator[None]:
 
     It interrupts nobody. Without a limit is what goes on for others than those who began it.
     """
-    now, before = time.monotonic(), _ends.get()
-    ends = None if seconds is None else now + seconds
-    token = _ends.set(ends if before is None or ends is None else min(before, ends))
-    try:
+    if seconds is None:
+        with _leaving(lambda: None):
+            yield
+        return
+    ends, before = time.monotonic() + seconds, _left.get()
+
+    def left_of_both() -> float:
+        mine, given = ends - time.monotonic(), before()
+        return mine if given is None else min(mine, given)
+
+    with _leaving(left_of_both):
         yield
-    finally:
-        _ends.reset(token)
+
+
+@contextmanager
+def of(timeout: asyncio.Timeout) -> Iterator[None]:
+    """Whatever runs in this block ends with that timeout, which may be moved meanwhile."""
+    loop = asyncio.get_running_loop()
+
+    def left_of_it() -> float | None:
+        due = timeout.when()
+        return None if due is None else due - loop.time()
+
+    with _leaving(left_of_it):
+        yield
 
 
 def left_s() -> float | None:
     """What is left, in seconds; nought or less after the end, None where there is none."""
-    ends = _ends.get()
-    return None if ends is None else ends - time.monotonic()
+    return _left.get()()
+
+
+@contextmanager
+def _leaving(left: Callable[[], float | None]) -> Iterator[None]:
+    token = _left.set(left)
+    try:
+        yield
+    finally:
+        _left.reset(token)

@@ -88,6 +88,10 @@ class Embedded:
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
+    def stop(self) -> None:
+        """Now, wherever the block is; its end then finds nothing to stop."""
+        self._stack.close()
+
     def dead(self) -> str | None:
         """What ended by itself, how, and what it said last; None while all is well."""
         return next(

@@ -22,6 +22,7 @@ from app.herald import Herald
 from app.metrics.counting import count_audit_rows
 from app.metrics.gauges import Gauges
 from app.pipeline import positions
+from app.pipeline.load import Load
 from app.watching import unwatch, watch
 from app.worker import GRACE_S, Worker
 from channels.emulation import Emulation
@@ -53,11 +54,12 @@ class Process:
         gate: Gate = app.state.gate
         self.relay = Relay(config.redis_url, gate.kind_of)
         emulation = Emulation(self.relay)
+        self.load: Load = app.state.load
         self.live = Live(self.relay, gate, app, emulation, frozenset(config.allowed_origins))
         self.sweeper = Sweeper(config.database_url, self.relay.bus)
         self.watchman = Watchman(self.live.connections, gate)
         self.herald = Herald(app.state.outgoing)
-        self.gauges = Gauges(self.live)
+        self.gauges = Gauges(self.live, app.state.outgoing)
         self.worker = Worker(config.database_url) if config.runs_jobs else None
         self._working: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[None]] = set()
@@ -72,6 +74,7 @@ class Process:
         self.supervise("the sweeper", self.sweeper.run)
         self.supervise("the watchman", self.watchman.run)
         self.supervise("the keeper of gauges", self.gauges.run)
+        self.supervise("the watch on load", self.load.run)
         self.supervise("the partition keeper", _roll_partitions)
         self.supervise("the herald", self.herald.run)
         self.supervise("the keeper of refusals", denials.run)

@@ -33,13 +33,16 @@ from app.api.system import SystemController
 from app.api.teams import TeamsController
 from app.api.users import UsersController
 from app.config import Config
+from app.health import Checks, watching
 from app.lifespan import lifespan
 from app.pages import mail_pages
 from app.pipeline import body, idempotency, positions
+from app.pipeline.bounds import bounded
 from app.pipeline.door import at_the_door
 from app.pipeline.errors import HANDLERS
 from app.pipeline.etag import provide_if_version
 from app.pipeline.identity import identify, provide_actor, provide_caller
+from app.pipeline.load import Load
 from app.pipeline.seen import seen
 from app.pipeline.stamp import stamp
 from channels.emulation import emulation
@@ -59,8 +62,8 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
     the protocol that need channels of their own; no configuration leads to one.
     """
     config = config or configuration.read(need=NEEDED)
-    outgoing = Outgoing()
     logs.install(config.log_level)
+    outgoing, load = Outgoing(), Load()
     app = Litestar(
         route_handlers=[
             AuthController,
@@ -92,6 +95,7 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
         ],
         request_class=body.HardenedRequest,
         request_max_body_size=body.BODY_BYTES_MAX,
+        middleware=[bounded(load)],
         before_request=_before,
         before_send=[stamp],
         dependencies={
@@ -104,11 +108,13 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
             allow_origins=list(config.allowed_origins), expose_headers=EXPOSED, allow_credentials=True
         ),
         openapi_config=docs.openapi(),
-        lifespan=[lifespan],
+        lifespan=[lifespan, watching],
         state=State(
             {
                 "config": config,
                 "gate": gate or Gate(),
+                "load": load,
+                "checks": Checks(),
                 "outgoing": outgoing,
                 "oauth": Providers(config.oauth, config.public_url, config.allowed_origins, outgoing),
             }

@@ -8,12 +8,13 @@ from typing import Any, Final
 import uvicorn
 from litestar import Litestar
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
 from app import config as configuration
 from app import log_levels, logs
 from app.config import Config
 from app.main import create_app
+from app.stopping import StoppingServer
+from app.supervisor import Supervisor
 from channels.live_http import LiveHttp
 from channels.protocol import FRAME_BYTES_MAX
 from channels.wire import LiveProtocol
@@ -46,11 +47,17 @@ class Stopped(OSError):
     """It stopped although nobody asked it to."""
 
 
-class Server(uvicorn.Server):
+class Server(StoppingServer):
     """uvicorn's server, which says when it serves."""
 
-    def __init__(self, app: Any, *, on_started: Callable[[], None] = lambda: None) -> None:
-        super().__init__(uvicorn.Config(app, **SETTINGS))
+    def __init__(
+        self,
+        app: Any,
+        *,
+        on_started: Callable[[], None] = lambda: None,
+        at_once: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(uvicorn.Config(app, **SETTINGS), at_once=at_once)
         self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -102,7 +109,7 @@ def _supervise(listener: socket.socket, workers: int, shared: str) -> None:
     """`shared` is where workers keep what they measure, for whichever of them is asked."""
     configuration.tell_workers("PROMETHEUS_MULTIPROC_DIR", shared)
     served = uvicorn.Config("app.main:create_app", factory=True, workers=workers, **SETTINGS)
-    supervisor = Multiprocess(served, sockets=[listener])
+    supervisor = Supervisor(served, sockets=[listener])
     log_levels.pass_on(lambda: [worker.pid for worker in supervisor.processes])
     supervisor.run()
     if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):

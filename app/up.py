@@ -87,7 +87,7 @@ def _serve(config: Config, servers: Embedded, listener: socket.socket, say: Say)
         say("  to stop:                      Ctrl-C")
 
     app = create_app(config)
-    server = Server(app, on_started=started)
+    server = Server(app, on_started=started, at_once=servers.stop)
     ended: list[str] = []
 
     async def watch() -> None:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from prometheus_client import start_http_server
 
+from app.adapters.outgoing import Outgoing
 from app.config import Config, ConfigError
 from app.metrics.counting import Prometheus, count_audit_rows
 from app.metrics.gauges import Gauges
@@ -43,10 +44,10 @@ async def unwatch(traces: Traces | None) -> None:
 
 
 @asynccontextmanager
-async def watching(config: Config) -> AsyncIterator[None]:
+async def watching(config: Config, outgoing: Outgoing) -> AsyncIterator[None]:
     """All of it until the block ends, for a process that serves no API."""
     traces = watch(config)
-    gauges = Gauges(None)
+    gauges = Gauges(None, outgoing)
     looking = asyncio.create_task(gauges.run(), name="the keeper of gauges")
     shown = None
     if config.eyes.metrics_listen is not None:

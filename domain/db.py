@@ -10,9 +10,9 @@ What they raise says what was wrong, never with which values: errors end in logs
 """
 
 import asyncio
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -23,6 +23,7 @@ from piccolo.querystring import QueryString
 
 from domain import connections, tracing
 from domain.actor import Actor
+from domain.discretion import forget_values, without_values
 from domain.events import Event
 
 T = TypeVar("T")
@@ -86,7 +87,7 @@ class Transaction(PostgresTransaction):
 
     async def get_connection(self) -> asyncpg.Connection:
         assert self.engine.pool is not None
-        return await connections.taken_from(self.engine.pool, within_s=CONNECT_WITHIN_S)
+        return await connections.take(self.engine.pool, CONNECT_WITHIN_S)
 
     async def begin(self) -> None:
         try:
@@ -102,24 +103,27 @@ class Transaction(PostgresTransaction):
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        _forget_values(exception)
+        forget_values(exception)
         if self._parent is not None:
             return False
         # Whoever did not answer a statement in time would not answer ROLLBACK either, for as long again.
         silent = isinstance(exception, TimeoutError)
         try:
             if exception is None:
-                with _without_values():
+                with without_values():
                     await self.commit()  # type: ignore[no-untyped-call]  # Piccolo has no annotations here
             elif not silent and not self.connection.is_closed():
-                await self.rollback()  # type: ignore[no-untyped-call]  # nor here
+                # What is cut off is rolled back as well, by Postgres.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(connections.GIVE_BACK_WITHIN_S):
+                        await self.rollback()  # type: ignore[no-untyped-call]  # nor here
         finally:
             self.engine.current_transaction.reset(self.context)
             if silent or self.connection.is_in_transaction():
                 # Neither COMMIT nor ROLLBACK got through: this connection must not serve anyone else.
                 self.connection.terminate()
             assert self.engine.pool is not None
-            await self.engine.pool.release(self.connection)
+            await connections.give_back(self.engine.pool, self.connection)
         return False
 
 
@@ -136,11 +140,14 @@ class Engine(PostgresEngine):
         return Transaction(engine=self, allow_nested=allow_nested)
 
     async def run_querystring(self, querystring: QueryString, in_pool: bool = True) -> Any:
-        with _without_values():
+        with without_values():
             return await super().run_querystring(querystring, in_pool)
 
+    async def _run_in_pool(self, query: str, args: Sequence[Any] | None = None) -> Any:
+        assert self.pool is not None
+        async with connections.taken(self.pool, CONNECT_WITHIN_S) as connection:
+            return await connection.fetch(query, *(args or ()))
 
-_ARGUMENT: Final = re.compile(r"(query argument \$\d+): .*", re.DOTALL)
 
 engine = Engine(config={})
 _unit: ContextVar[Unit | None] = ContextVar("unit", default=None)
@@ -302,35 +309,14 @@ def like(query: str | None) -> str | None:
 @asynccontextmanager
 async def _connection() -> AsyncIterator[asyncpg.Connection]:
     unit = _unit.get()
-    with _without_values():
+    with without_values():
         if unit is not None:
             yield _mine(unit).connection
             return
         if engine.pool is None:
             raise RuntimeError("the database is not open: call db.open_pool() first")
-        pool = engine.pool
-        connection = await connections.taken_from(pool, within_s=CONNECT_WITHIN_S)
-        try:
+        async with connections.taken(engine.pool, CONNECT_WITHIN_S) as connection:
             yield connection
-        finally:
-            await pool.release(connection)
-
-
-@contextmanager
-def _without_values() -> Iterator[None]:
-    """Let errors pass without the values that they are about, which may be somebody's address or secret."""
-    try:
-        yield
-    except Exception as error:
-        _forget_values(error)
-        raise
-
-
-def _forget_values(error: BaseException | None) -> None:
-    if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
-        # Of a key that exists already it says which, and of an argument that is of another type what it is.
-        error.detail = None
-        error.args = tuple(_ARGUMENT.sub(r"\1", str(said)) for said in error.args)
 
 
 def _mine(unit: Unit) -> Unit:

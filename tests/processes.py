@@ -70,6 +70,7 @@ def environment(config: Config, *, port: int = 0) -> dict[str, str]:
         "ALLOWED_ORIGINS": ",".join(config.allowed_origins),
         "PUBLIC_URL": config.public_url or "",
         "AUTH_REQUIRE_VERIFIED_EMAIL": "on" if config.require_verified_email else "",
+        "SHUTDOWN_DELAY_S": f"{config.shutdown_delay_s:g}",
         "PORT": str(port),
         "LOG_LEVEL": config.log_level,
         "MAYCOLE_DATA_DIR": str(config.data_dir),

@@ -1,9 +1,8 @@
 """/api/health and /api/version: how the server is, and which one it is."""
 
-import asyncio
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Controller, Request, Response, get
@@ -11,29 +10,10 @@ from msgspec import Meta
 
 from app.api.envelope import One
 from app.config import Config
-from app.lifespan import Process
-from domain import db
+from app.health import Checks, Health
 
-CHECK_WITHIN_S: Final = 2.0
 API_VERSION: Final = "2026-11-22"
 SCHEMA: Final = max(path.stem for path in (Path(__file__).parents[2] / "migrations").glob("maycole_*.py"))
-
-
-class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing the server depends on."""
-
-    ok: Annotated[bool, Meta(description="whether it works")]
-    detail: Annotated[str, Meta(description="how it is, for people")]
-
-
-class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """`ok`; `degraded` (it works, slower: live updates come by polling); or `down` (it cannot serve)."""
-
-    status: Literal["ok", "degraded", "down"]
-    checks: Annotated[dict[str, Check], Meta(description="what the server depends on, by name")]
-    configured: Annotated[
-        dict[str, bool], Meta(description="services that need keys, by name: whether they have them")
-    ] = {}
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -60,7 +40,7 @@ class SystemController(Controller):
 
     @get("/health/ready")
     async def ready(self, request: Request[Any, Any, Any]) -> Response[One[Health]]:
-        """Whether to send requests here: 503 without a database; without Redis it serves on."""
+        """Whether to send requests here: 503 without a database, or while it stops."""
         return _answer(await _health(request))
 
     @get("/version")
@@ -74,44 +54,8 @@ def _answer(health: Health) -> Response[One[Health]]:
 
 
 async def _health(request: Request[Any, Any, Any]) -> Health:
-    process: Process = request.app.state.process
-    database = await _database()
-    checks = {"database": database, **_redis(process), "tasks": _tasks(process)}
-    checks |= {
-        f"outgoing.{one.name}": Check(ok=one.ok, detail=one.detail)
-        for one in request.app.state.outgoing.standings()
-    }
-    configured = {f"oauth.{name}": there for name, there in request.app.state.oauth.configured.items()}
+    checks: Checks = request.app.state.checks
     config: Config = request.app.state.config
+    configured = {f"oauth.{name}": there for name, there in request.app.state.oauth.configured.items()}
     configured |= {"pwned": config.breaches_asked, "s3": config.bucket is not None}
-    if not database.ok or not checks["tasks"].ok:
-        return Health(status="down", checks=checks, configured=configured)
-    status: Literal["ok", "degraded"] = "ok" if all(check.ok for check in checks.values()) else "degraded"
-    return Health(status=status, checks=checks, configured=configured)
-
-
-async def _database() -> Check:
-    try:
-        async with asyncio.timeout(CHECK_WITHIN_S):
-            await db.fetchval("SELECT 1")
-    except db.UNREACHABLE as error:
-        return Check(ok=False, detail=f"Postgres does not answer ({type(error).__name__})")
-    return Check(ok=True, detail="answers")
-
-
-def _redis(process: Process) -> dict[str, Check]:
-    bus = process.relay.bus
-    hearing = (
-        "hears other processes" if bus.listening else "cut off: live updates come by polling the database"
-    )
-    speaking = "reaches other processes" if bus.speaking else "cannot publish: others find changes in the log"
-    return {
-        "redis.subscribe": Check(ok=bus.listening, detail=hearing),
-        "redis.publish": Check(ok=bus.speaking, detail=speaking),
-    }
-
-
-def _tasks(process: Process) -> Check:
-    if process.died is not None:
-        return Check(ok=False, detail=f"{process.died} died: this process is going down")
-    return Check(ok=True, detail=f"{len(process.tasks)} background tasks run")
+    return msgspec.structs.replace(await checks.health(), configured=configured)

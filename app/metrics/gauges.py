@@ -13,8 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from app.adapters.outgoing import Outgoing
 from app.logs import Handler
-from app.metrics import breakers
 from app.metrics.table import COUNTERS, GAUGE
 from channels.live import Live
 from domain import db, job_store, measures
@@ -31,8 +31,9 @@ UNKNOWN: Final = float("nan")
 class Gauges:
     """Of one process. `live` is None in a worker, which has no connections."""
 
-    def __init__(self, live: Live | None) -> None:
+    def __init__(self, live: Live | None, outgoing: Outgoing) -> None:
         self._live = live
+        self._outgoing = outgoing
         self._seen: dict[str, float] = {}
         self._paused_at = 0.0
         GAUGE["info"].labels(version("maycole")).set(1)
@@ -54,7 +55,8 @@ class Gauges:
         """Set what can be seen from here; nothing is waited for."""
         self._up_to("process_cpu_seconds", time.process_time())
         GAUGE["process_resident_bytes"].set(_resident_bytes())
-        breakers.look()
+        for standing in self._outgoing.standings():
+            GAUGE["breaker_open"].labels(standing.name).set(not standing.ok)
         if (handler := _handler()) is not None:
             self._up_to("log_lines_dropped", handler.writer.dropped)
         if (pool := db.engine.pool) is not None:

@@ -15,6 +15,7 @@ from litestar import Request
 from litestar.exceptions import HTTPException
 from litestar.types import Empty
 
+from app.pipeline.stay import sending
 from domain.errors import FieldError, Invalid
 
 BODY_BYTES_MAX: Final = 1024 * 1024
@@ -93,8 +94,9 @@ async def refuse_nothing(request: Request[Any, Any, Any]) -> None:
     if request.route_handler.parsed_data_field is None:
         return
     try:
-        async with asyncio.timeout(BODY_WITHIN_S):
-            body = await request.body()
+        with sending(request.scope):
+            async with asyncio.timeout(BODY_WITHIN_S):
+                body = await request.body()
     except TimeoutError as slow:
         raise HTTPException(status_code=408, detail=f"The body took more than {BODY_WITHIN_S} s.") from slow
     if not body:

@@ -160,3 +160,11 @@ def test_passkeys_belong_to_a_domain_and_are_used_from_origins_in_it(
 ) -> None:
     given = config.Config(public_url=public_url, allowed_origins=origins)
     assert config.relying_party(given) == (domain, usable)
+
+
+def test_for_how_long_a_server_says_that_it_stops_is_a_number_of_seconds() -> None:
+    assert config.read({}).shutdown_delay_s == 0
+    assert config.read({"SHUTDOWN_DELAY_S": "2.5"}).shutdown_delay_s == 2.5
+    for wrong in ("-1", "61", "soon", "1e1"):
+        with pytest.raises(ConfigError, match="SHUTDOWN_DELAY_S"):
+            config.read({"SHUTDOWN_DELAY_S": wrong})

@@ -13,14 +13,18 @@ import msgspec
 import pytest
 import websockets
 
+from app.adapters.breaker import CALLS_MIN
+from app.adapters.outgoing import Outgoing
+from app.adapters.retrying import Policy
 from app.log_writer import Writer
 from app.logs import Handler
-from app.metrics import breakers, gauges, table
+from app.metrics import gauges, table
 from channels.live import Live
 from domain import db, jobs, streams
 from domain.teams.denials import denials
 from tests.app.guessing import elsewhere
 from tests.app.reading_metrics import LOOKED_AT, Scraper, staff_scraper
+from tests.conftest import Served
 from tests.factories import Api, item
 from tests.listener import Listeners
 from tests.raw import raw
@@ -268,12 +272,19 @@ async def test_who_holds_the_event_loop_is_seen(scrape: Scraper) -> None:
     assert await scrape.value("event_loop_lag_seconds_count") > 0
 
 
-async def test_an_open_breaker_is_seen(scrape: Scraper) -> None:
-    is_open = True
-    breakers.show("a vendor", lambda: is_open)
-    assert await scrape.value("breaker_open", dependency="a vendor") == 1
-    is_open = False
+async def test_an_open_breaker_is_seen(
+    served: Served, scrape: Scraper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outgoing: Outgoing = served.app.state.outgoing
+    monkeypatch.setattr(outgoing, "_known", {})  # the others do not see this one in /api/health
+    policy = Policy(within_s=1, try_within_s=1)
+    breaker = outgoing.dependency("a vendor", policy, lambda error: None).breaker
     assert await scrape.value("breaker_open", dependency="a vendor") == 0
+    for _ in range(CALLS_MIN):
+        place = breaker.admit()
+        assert place is not None
+        breaker.done(place, False)
+    assert await scrape.value("breaker_open", dependency="a vendor") == 1
 
 
 async def test_log_lines_are_counted_and_those_that_are_dropped(

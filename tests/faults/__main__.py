@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 import uvloop
 
-from tests.faults.field import field
+from tests.faults.field import field, seeded
 from tests.faults.probe import caught, hunt
 from tests.faults.scenario import Outcome, Scale, table
-from tests.faults.scenarios import SCENARIOS
-from tests.faults.seeded import BUGS
+from tests.faults.scenarios import SCENARIOS, overload
+from tests.faults.seeded import BUGS, OTHERS
 from tests.ground import temporary_ground
 
 SEEDED = "seeded"
@@ -59,7 +59,8 @@ async def _run(names: Sequence[str], scale: Scale) -> bool:
         if outcomes:
             print(*table(outcomes), sep="\n", flush=True)
     if unnoticed is not None:
-        print(f"\nseeded bugs caught {len(BUGS) - len(unnoticed)} of {len(BUGS)}")
+        count = len(BUGS) + len(OTHERS)
+        print(f"\nseeded bugs caught {count - len(unnoticed)} of {count}")
     return not unnoticed and all(outcome.good for outcome in outcomes)
 
 
@@ -94,6 +95,10 @@ async def _seeded() -> list[str]:
                 print(f"  {bug}: {', '.join(found) or 'nothing'}", file=sys.stderr, flush=True)
                 if not caught(bug, verdict):
                     unnoticed.append(bug)
+            outcome = await overload.run(opened, Scale(), seeded("never-refuses", "serve"))
+            print(f"  never-refuses: {', '.join(outcome.broken) or 'nothing'}", file=sys.stderr, flush=True)
+            if not outcome.broken:
+                unnoticed.append("never-refuses")
     return unnoticed
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import asyncpg
 
 from app import cli
+from app.pipeline.load import Load
 from channels.gate import Gate
 from channels.hub import Feed, Hub
 from channels.relay import Relay
@@ -233,6 +234,23 @@ BUGS: Final[dict[str, Callable[[], None]]] = {
 }
 
 
+def never_refuses() -> None:
+    """However much there is to do, one more is let in."""
+
+    def lets_in(begin: Any) -> Any:
+        def begun(self: Load) -> bool:
+            self.at_work += 1
+            return True
+
+        return begun
+
+    _replace(Load, "begin", lets_in)
+
+
+# What the checker cannot see; tests/faults/scenarios/ has what does.
+OTHERS: Final[dict[str, Callable[[], None]]] = {"never-refuses": never_refuses}
+
+
 def _replace(owner: Any, name: str, made: Callable[[Any], Any]) -> None:
     """Put `made(what is there)` in its place. Raises AttributeError where nothing of that name is there."""
     setattr(owner, name, made(getattr(owner, name)))
@@ -266,7 +284,7 @@ def _values(rows: Sequence[Any]) -> str:
 def main() -> None:
     bug, program, *rest = sys.argv[1:]
     if bug != "none":
-        BUGS[bug]()
+        (BUGS | OTHERS)[bug]()
     if program == "serve":
         cli.main(["serve", *rest])
     else:

@@ -8,7 +8,9 @@ from tests.faults.field import Field
 from tests.faults.scenario import Outcome, Scale
 from tests.faults.scenarios import (
     deploys,
+    health,
     kills,
+    overload,
     partitions,
     postgres_restarts,
     redis_away,
@@ -37,4 +39,6 @@ SCENARIOS: Final = {
     "revocations": Scenario(revocations.run),
     "slow-clients": Scenario(slow_clients.run, apps=1),
     "storm": Scenario(storm.run, apps=1),
+    "overload": Scenario(overload.run, apps=1),
+    "health": Scenario(health.run, apps=1),
 }

@@ -5,13 +5,12 @@ import random
 from collections.abc import Callable
 from typing import Final
 
+from app.pipeline.bounds import DEADLINE_S
 from tests.faults.faultproxy import FaultProxy
 from tests.faults.field import Field
 from tests.faults.scenario import Outcome, Play, Scale
 
-# What a statement may take (domain/db.py: a connection, then a command), and what a request may take.
-DEADLINE_S: Final = 13.0
-HOLE_S: Final = 20.0  # longer than that, so that it shows
+HOLE_S: Final = 20.0  # longer than a request may take, so that it shows
 HOLES: Final = ("black hole", "black hole to the server", "black hole to the client")
 
 

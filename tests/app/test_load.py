@@ -1,0 +1,128 @@
+"""More requests than can be answered in time: some are refused at once, and say when to come back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from app.pipeline.load import GROW, LEAST, MOST, WAIT_MAX_S, Load
+from domain import db
+from tests.app.company import problem
+from tests.conftest import ORIGIN, Served
+from tests.factories import Api, Person
+from tests.raw import raw
+
+BUSY = WAIT_MAX_S * 2
+
+
+@pytest.fixture
+async def ann(api: Api) -> Person:
+    return await api.person()
+
+
+@pytest.fixture
+def full(served: Served, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """No place is free."""
+    load: Load = served.app.state.load
+    monkeypatch.setattr(load, "begin", lambda: _counted(load))
+    return load
+
+
+def _counted(load: Load) -> bool:
+    load.refused += 1
+    return False
+
+
+def test_while_the_first_in_line_waits_too_long_the_limit_shrinks_and_then_it_grows_back() -> None:
+    load = Load()
+    limits = []
+    for _ in range(50):
+        load.look(wait_s=BUSY, late_s=0)
+        limits.append(load.limit)
+    assert limits == sorted(limits, reverse=True)
+    assert limits[-1] == LEAST, "a pool is never left idle"
+    for _ in range((MOST - LEAST) // GROW + 1):
+        load.look(wait_s=0, late_s=0)
+    assert load.limit == MOST
+    load.look(wait_s=0, late_s=BUSY)
+    assert load.limit < MOST, "an event loop that is late counts as much"
+
+
+def test_a_long_line_that_moves_is_no_reason_to_refuse() -> None:
+    load = Load()
+    assert all(load.begin() for _ in range(MOST))
+    load.look(wait_s=WAIT_MAX_S / 2, late_s=WAIT_MAX_S / 2)
+    assert load.limit == MOST
+    assert not load.begin()
+    assert load.refused == 1
+    load.end()
+    assert load.begin()
+
+
+async def test_who_is_refused_is_told_so_by_a_problem_like_any_other(ann: Person, full: Load) -> None:
+    refused = await ann.get("/inventory", headers={"Origin": ORIGIN})
+    body = problem(refused, 503, "overloaded")
+    assert refused.headers["Retry-After"] == str(body["retryAfter"])
+    assert 1 <= body["retryAfter"] <= 3
+    assert body["requestId"] == refused.headers["X-Request-Id"]
+    assert body["instance"] == "/api/inventory"
+    assert refused.headers["Access-Control-Allow-Origin"] == ORIGIN, "a page may read it"
+    assert refused.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_health_and_open_sockets_go_on(ann: Person, api: Api, url: str, full: Load) -> None:
+    before = full.refused
+    async with raw(url, token=ann.token) as client:
+        for path in ("/health", "/health/ready", "/health/live"):
+            assert (await api.call("GET", path)).status_code == 200
+        joined = await client.ask(subscribe={"channel": f"inventory:{ann.personal_team_id}"})
+        assert "subscribe" in joined
+        asked = await client.ask(rpc={"method": "GET /api/inventory"})
+        assert asked["rpc"]["data"]["status"] == 503, "what is asked of REST is refused as REST refuses"
+    assert full.refused == before + 1
+
+
+async def test_a_body_that_arrives_when_there_is_no_place_any_more_is_refused(
+    ann: Person, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load: Load = served.app.state.load
+    real, asked = load.begin, iter([True, False])
+    monkeypatch.setattr(load, "begin", lambda: real() if next(asked) else False)
+    problem(await ann.post("/inventory", {"name": "Tea", "quantity": 1}), 503, "overloaded")
+    assert load.at_work == 0
+
+
+@asynccontextmanager
+async def _no_connection() -> AsyncIterator[None]:
+    pool = db.engine.pool
+    assert pool is not None
+    held = [await pool.acquire() for _ in range(pool.get_max_size())]
+    try:
+        yield
+    finally:
+        for connection in held:
+            await pool.release(connection)
+
+
+async def test_a_line_before_the_pool_shuts_the_door_and_is_forgotten(
+    ann: Person, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Condition by condition: it fills, the limit falls, some are refused; it empties, all are answered."""
+    load: Load = served.app.state.load
+    monkeypatch.setattr(load, "refused_at", load.refused_at)  # what comes after finds health as it was
+    refused = load.refused
+    async with _no_connection():
+        waiting = [asyncio.create_task(ann.get("/inventory")) for _ in range(LEAST + 5)]
+        async with asyncio.timeout(20):
+            while load.limit > LEAST:
+                await asyncio.sleep(0.02)
+        problem(await ann.get("/inventory"), 503, "overloaded")
+    answers = await asyncio.gather(*waiting)
+    assert load.refused > refused
+    assert {answer.status_code for answer in answers} <= {200, 503}
+    async with asyncio.timeout(20):
+        while load.limit < MOST:
+            await asyncio.sleep(0.02)
+    assert (await ann.get("/inventory")).status_code == 200
+    assert load.at_work == 0
