@@ -19,6 +19,8 @@ from app.adapters.pwned import BASE, Pwned
 from app.background import copying, equip, write_links
 from app.config import Config, relying_party
 from app.pipeline import positions
+from app.pipeline.limiter import Limiter
+from app.pipeline.limits import Commands
 from app.worker import GRACE_S, Worker
 from channels.emulation import Emulation
 from channels.gate import Gate
@@ -50,7 +52,10 @@ class Process:
         gate: Gate = app.state.gate
         self.relay = Relay(config.redis_url, gate.kind_of)
         emulation = Emulation(self.relay)
-        self.live = Live(self.relay, gate, app, emulation, frozenset(config.allowed_origins))
+        self.limiter = Limiter(config.redis_url)
+        budget = Commands(self.limiter, app.state.limits)
+        origins, most = frozenset(config.allowed_origins), app.state.limits.connections_per_user
+        self.live = Live(self.relay, gate, app, emulation, origins, budget, most)
         self.sweeper = Sweeper(config.database_url, self.relay.bus)
         self.watchman = Watchman(self.live.connections, gate)
         self.worker = Worker(config.database_url) if config.runs_jobs else None
@@ -66,6 +71,7 @@ class Process:
         self.supervise("the presence keeper", self.relay.presence.run)
         self.supervise("the sweeper", self.sweeper.run)
         self.supervise("the watchman", self.watchman.run)
+        self.supervise("the limiter", self.limiter.run)
         self.supervise("the partition keeper", _roll_partitions)
         self.supervise("the keeper of refusals", denials.run)
         if self.worker is not None:
@@ -80,6 +86,7 @@ class Process:
         if left := await end(self.tasks):
             log.error("still at it, and left behind: %s", ", ".join(task.get_name() for task in left))
         await self.relay.bus.close()
+        await self.limiter.close()
 
     def supervise(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """Run `work` in the background, for as long as the process lives: if it ends, so does the process."""

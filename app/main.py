@@ -27,17 +27,21 @@ from app.api.mfa import MfaController
 from app.api.oauth import OauthController
 from app.api.passkeys import PasskeysController
 from app.api.roles import RolesController
+from app.api.router import RouterController
 from app.api.system import SystemController
 from app.api.teams import TeamsController
 from app.api.users import UsersController
 from app.config import Config
 from app.lifespan import lifespan
 from app.pages import mail_pages
-from app.pipeline import body, positions
+from app.pipeline import body, policies, positions
 from app.pipeline.door import at_the_door
 from app.pipeline.errors import HANDLERS
 from app.pipeline.etag import provide_if_version
-from app.pipeline.identity import identify, provide_actor, provide_caller
+from app.pipeline.identity import provide_actor, provide_caller
+from app.pipeline.limits import admit
+from app.pipeline.policies import Limits
+from app.pipeline.proxies import Proxies
 from app.pipeline.stamp import stamp
 from channels.emulation import emulation
 from channels.endpoint import websocket
@@ -46,14 +50,25 @@ from channels.gate import Gate
 from channels.http_stream import connection_http_stream, connection_sse
 
 NEEDED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "ENCRYPTION_KEY")
-EXPOSED = ["ETag", "Location", "Retry-After", "X-Request-Id", "X-Stream-Position"]
+EXPOSED = [
+    "ETag",
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "X-Request-Id",
+    "X-Stream-Position",
+]
 
 
-def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Litestar:
+def create_app(
+    config: Config | None = None, *, gate: Gate | None = None, limits: Limits | None = None
+) -> Litestar:
     """The ASGI application.
 
     Without a config it is read from the environment, which must have all of NEEDED. `gate` is for tests of
-    the protocol that need channels of their own; no configuration leads to one.
+    the protocol that need channels of their own, `limits` for tests that ask more than anybody may; no
+    configuration leads to either.
     """
     config = config or configuration.read(need=NEEDED)
     logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -79,6 +94,7 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
             AuditLogsController,
             CheckpointsController,
             SystemController,
+            RouterController,
             connection_http_stream,
             connection_sse,
             connection_uni_sse,
@@ -108,17 +124,18 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
             {
                 "config": config,
                 "gate": gate or Gate(),
+                "limits": limits or policies.LIMITS,
                 "oauth": Providers(config.oauth, config.public_url, config.allowed_origins),
             }
         ),
         logging_config=None,
     )
-    app.asgi_handler = at_the_door(app.asgi_handler, websocket)
+    app.asgi_handler = Proxies(config.trusted_proxies).before(at_the_door(app.asgi_handler, websocket))
     return app
 
 
 async def _before(request: Request[Any, Any, Any]) -> None:
     positions.begin(request)
     await body.refuse_bad_text(request)
-    await identify(request)
+    await admit(request)
     await body.refuse_nothing(request)

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 
 from app.config import Config
+from tests.generous import COMMAND
 
 MAYCOLE = Path(sys.executable).with_name("maycole")
 READY_WITHIN_S = 30
@@ -87,7 +88,7 @@ async def migrate(config: Config) -> None:
 async def start(config: Config, *, port: int = 0, workers: int = 1) -> MaycoleProcess:
     """Start `maycole serve` with this configuration and wait until it is ready."""
     process = await asyncio.create_subprocess_exec(
-        MAYCOLE,
+        *COMMAND,
         "serve",
         f"--workers={workers}",
         stdout=asyncio.subprocess.PIPE,

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from app.api.envelope import One
 from app.lifespan import Process
+from app.pipeline.policies import NOT_LIMITED
 from domain import db
 
 CHECK_WITHIN_S: Final = 2.0
@@ -47,22 +48,22 @@ class SystemController(Controller):
     path = "/api"
     tags = ("system",)
 
-    @get("/health")
+    @get("/health", opt=NOT_LIMITED)
     async def health(self, request: Request[Any, Any, Any]) -> Response[One[Health]]:
         """How the server is, and what is wrong with it; 503 when it is down."""
         return _answer(await _health(request))
 
-    @get("/health/live")
+    @get("/health/live", opt=NOT_LIMITED)
     async def live(self) -> Response[One[Health]]:
         """Whether the process answers at all."""
         return _answer(Health(status="ok", checks={}))
 
-    @get("/health/ready")
+    @get("/health/ready", opt=NOT_LIMITED)
     async def ready(self, request: Request[Any, Any, Any]) -> Response[One[Health]]:
         """Whether to send requests here: 503 without a database; without Redis it serves on."""
         return _answer(await _health(request))
 
-    @get("/version")
+    @get("/version", opt=NOT_LIMITED)
     async def version(self) -> One[Version]:
         """Which server this is."""
         return One(data=Version(version=package_version("maycole"), api_version=API_VERSION, schema=SCHEMA))
@@ -75,7 +76,7 @@ def _answer(health: Health) -> Response[One[Health]]:
 async def _health(request: Request[Any, Any, Any]) -> Health:
     process: Process = request.app.state.process
     database = await _database()
-    checks = {"database": database, **_redis(process), "tasks": _tasks(process)}
+    checks = {"database": database, **_redis(process), "limiter": _limiter(process), "tasks": _tasks(process)}
     configured = {f"oauth.{name}": there for name, there in request.app.state.oauth.configured.items()}
     if not database.ok or not checks["tasks"].ok:
         return Health(status="down", checks=checks, configured=configured)
@@ -102,6 +103,14 @@ def _redis(process: Process) -> dict[str, Check]:
         "redis.subscribe": Check(ok=bus.listening, detail=hearing),
         "redis.publish": Check(ok=bus.speaking, detail=speaking),
     }
+
+
+def _limiter(process: Process) -> Check:
+    limiter = process.limiter
+    if limiter.is_shared:
+        return Check(ok=True, detail="counts together with the other processes")
+    share = f"up to a share of 1/{limiter.processes} of each limit"
+    return Check(ok=False, detail=f"cut off from Redis: this process counts by itself, {share}")
 
 
 def _tasks(process: Process) -> Check:

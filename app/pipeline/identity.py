@@ -39,7 +39,9 @@ async def identify(request: Request[Any, Any, Any]) -> None:
     `session_required` where it is an API key and the route is not for those.
     """
     if "caller" in request.route_handler.parsed_fn_signature.parameters:
-        request.scope["state"]["caller"] = await _caller(request)
+        caller = request.scope["state"]["caller"] = await _caller(request)
+        if caller.key_id is not None and not request.route_handler.opt.get("by_key"):
+            raise Forbidden("Sign in for this: an API key may not do it.", code="session_required")
 
 
 async def provide_caller(request: Request[Any, Any, Any]) -> Actor:
@@ -68,8 +70,6 @@ async def standing(request: Request[Any, Any, Any]) -> Callable[[], Awaitable[Ac
 async def _caller(request: Request[Any, Any, Any]) -> Actor:
     nobody = await provide_actor(request)
     identity = await credentials.identify(_claims(request, nobody.ip), nobody)
-    if identity.limits is not None and not request.route_handler.opt.get("by_key"):
-        raise Forbidden("Sign in for this: an API key may not do it.", code="session_required")
     caller = identity.acting(nobody)
     if caller.is_staff and request.query_params.get("explain") == "true":
         caller = msgspec.structs.replace(caller, explain=True)
