@@ -31,10 +31,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """How this process is set up.
 
     `port` 0 takes a free one. `allowed_origins` are exact, such as `https://app.example`; they hold for CORS
-    and for websockets. `trusted_proxies` are the networks whose `X-Forwarded-For` is believed. `public_url` is where people reach the server. With `require_verified_email` nobody is
-    let in before their address is confirmed, and registering tells nobody who has an account. `mail_from` is
-    whom our mail is from. Jobs that failed for good are kept for `jobs_parked_days`. `runs_jobs` comes from
-    no variable: a server does jobs where it is the only process (`maycole up`).
+    and for websockets. `trusted_proxies` are the networks whose `X-Forwarded-For` is believed. `public_url`
+    is where people reach the server. With `require_verified_email` nobody is let in before their address is
+    confirmed, and registering tells nobody who has an account. `mail_from` is whom our mail is from. Jobs
+    that failed for good are kept for `jobs_parked_days`. `runs_jobs` comes from no variable: a server does
+    jobs where it is the only process (`maycole up`).
     """
 
     database_url: str | None = None

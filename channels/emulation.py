@@ -148,7 +148,7 @@ async def as_it_is(request: Request[Any, Any, Any]) -> None:
     include_in_schema=False,
 )
 async def emulation(request: Request[Any, Any, Any]) -> Response[None]:
-    """A frame for a session: 204; 404 where nobody holds it (too often: 429), 503 where that cannot be found out."""
+    """A frame for a session: 204; 404 where nobody holds it, 429 too often, 503 where none can tell."""
     live: Live = request.app.state.live
     try:
         node, session, frame = _read(await frame_of(request), is_protobuf=is_protobuf(request))

@@ -56,7 +56,7 @@ class Live(msgspec.Struct):
                     del self.open_of[user]
 
     def admit(self, connection: Joined, user: str) -> None:
-        """Count it among those of this user until it has left. Raises HangUp 3504 where they have too many."""
+        """Count it among this user's until it has left. Raises HangUp 3504 where they have too many."""
         if connection in self.users:
             return
         if self.open_of[user] >= self.connections_per_user:

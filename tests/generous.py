@@ -1,4 +1,4 @@
-"""python -m tests.generous <arguments of maycole>: the product, where one address may ask as often as tests do.
+"""python -m tests.generous <arguments of maycole>: the product, where one may ask as often as tests do.
 
 All tests come from 127.0.0.1, and ask more in a minute than anybody may. Everything is counted as it is in
 production, up to limits that nobody reaches. Tests of the limits themselves have servers with the real ones.

@@ -69,7 +69,7 @@ def openapi() -> OpenAPIConfig:
         version=API_VERSION,
         description="REST for a real-time application server. What it says over open connections is at "
         f"[{PATH}/live]({PATH}/live).",
-        openapi_router=Router(PATH, route_handlers=[], opt=NOT_LIMITED),
+        openapi_router=Router(PATH, route_handlers=[], include_in_schema=False, opt=NOT_LIMITED),
         render_plugins=[SwaggerPage(path="/"), Document(path="/openapi.json")],
         components=Components(
             security_schemes={

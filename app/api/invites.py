@@ -23,7 +23,7 @@ from domain.teams.model import Member
 class TeamInvitesController(Controller):
     path = "/api/teams"
     tags = ("teams",)
-    opt = {**BY_KEY, **LIMITED_AS_TEAMS}
+    opt = BY_KEY | LIMITED_AS_TEAMS
 
     @get("/{team_id:str}/invites")
     async def invites(

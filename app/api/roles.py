@@ -16,7 +16,7 @@ from domain.teams.roles_model import NewRole, RoleBody, TeamRole
 class RolesController(Controller):
     path = "/api/teams/{team_id:str}/roles"
     tags = ("teams",)
-    opt = {**BY_KEY, **LIMITED_AS_TEAMS}
+    opt = BY_KEY | LIMITED_AS_TEAMS
 
     @get("/")
     async def roles(self, team_id: FromPath[str], caller: NamedDependency[Actor]) -> Live[TeamRole]:

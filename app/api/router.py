@@ -1,4 +1,4 @@
-"""/api/_router: what there is to ask, who may, how often, and whether asking twice is safe; from the app itself."""
+"""/api/_router: what there is to ask, who may, how often, and whether twice is once; from the app itself."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal

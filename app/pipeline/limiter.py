@@ -167,9 +167,10 @@ class Limiter:
         except GONE as lost:
             log.warning("the other processes find out by themselves that this one is gone: %s", lost)
         await self._redis.aclose()
+        await self._redis.connection_pool.disconnect()
 
     def _still_refused(self, key: str) -> Verdict | None:
-        """Room comes with time alone, so a refusal holds until then: who does not wait costs Redis nothing."""
+        """Only time makes room, so a refusal holds until then: who does not wait costs Redis nothing."""
         until = self._refused.get(key)
         if until is None:
             return None
@@ -227,7 +228,7 @@ class Limiter:
 
 
 class LocalCounts:
-    """The same lists, in this process's memory. Beyond KEYS_MAX what was asked for longest ago is forgotten."""
+    """The same lists, in this process's memory. Beyond KEYS_MAX the one not asked for longest is forgotten."""
 
     def __init__(self) -> None:
         self._times: OrderedDict[str, deque[float]] = OrderedDict()

@@ -43,7 +43,7 @@ async def admit(request: Request[Any, Any, Any]) -> None:
 
 
 def headers(scope: Any) -> list[tuple[bytes, bytes]]:
-    """RateLimit-Policy and RateLimit of this answer (draft-ietf-httpapi-ratelimit-headers-10), if it has them.
+    """RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-10), of an answer that has them.
 
     `q` in any `w` seconds; `r` are left, and in `t` seconds there are more.
     """

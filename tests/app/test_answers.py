@@ -155,7 +155,13 @@ async def test_health_says_how_everything_is_and_version_which_it_is(api: Api) -
     health: dict[str, Any] = (await api.call("GET", "/health")).json()
     assert health["success"] is True
     assert health["data"]["status"] == "ok"
-    assert set(health["data"]["checks"]) == {"database", "redis.subscribe", "redis.publish", "tasks"}
+    assert set(health["data"]["checks"]) == {
+        "database",
+        "redis.subscribe",
+        "redis.publish",
+        "limiter",
+        "tasks",
+    }
     assert all(check["ok"] for check in health["data"]["checks"].values())
     assert (await api.call("GET", "/health/ready")).json() == health
     assert (await api.call("GET", "/health/live")).json()["data"]["status"] == "ok"

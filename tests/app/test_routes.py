@@ -102,6 +102,7 @@ GET    /api/health
 GET    /api/health/live
 GET    /api/health/ready
 GET    /api/version
+GET    /api/_router
 """
 PAGES = {
     "GET /api/docs",
