@@ -228,7 +228,7 @@ class Limiter:
 
 
 class LocalCounts:
-    """The same lists, in this process's memory. Beyond KEYS_MAX the one not asked for longest is forgotten."""
+    """The same lists, in this process's memory. Beyond KEYS_MAX the one that rested longest is forgotten."""
 
     def __init__(self) -> None:
         self._times: OrderedDict[str, deque[float]] = OrderedDict()
