@@ -1,4 +1,4 @@
-"""python -m tests.exact: four processes ask at once, two hundred at a time; a hundred is a hundred, each time."""
+"""python -m tests.exact: four processes ask at once, two hundred at a time; a hundred is a hundred."""
 
 import asyncio
 import sys

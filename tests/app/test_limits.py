@@ -1,4 +1,4 @@
-"""How often one may ask: with the limits of production, on two processes that count together."""
+"""How often one may ask, with the limits that production has."""
 
 import asyncio
 import contextlib
@@ -26,13 +26,13 @@ Headers = dict[str, str]
 async def limited(config: Config, url: str) -> AsyncIterator[str]:
     """Where it answers. It believes us where we say that others come from."""
     real = msgspec.structs.replace(config, trusted_proxies=(PROXY,), runs_jobs=False)
-    async with running(real, workers=2, command=(MAYCOLE,)) as process:
+    async with running(real, command=(MAYCOLE,)) as process:
         yield process.url
 
 
 @pytest.fixture(scope="module")
 async def ours(limited: str) -> AsyncIterator[Api]:
-    """Its API, over connections enough that both processes are asked."""
+    """Its API, over as many connections as ask at once."""
     bounds = httpx.Limits(max_connections=200, max_keepalive_connections=20)
     async with httpx.AsyncClient(base_url=limited, timeout=60, limits=bounds) as http:
         yield Api(http)
