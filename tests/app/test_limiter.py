@@ -18,6 +18,12 @@ HUNDRED = Policy(100, by="address")
 FEW = Policy(3, by="user")
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How slow this machine is today says nothing about the limiter."""
+    monkeypatch.setattr("app.pipeline.limiter.WITHIN_S", 30.0)
+
+
 @pytest.fixture
 async def limiter(config: Config) -> AsyncIterator[Limiter]:
     assert config.redis_url is not None
@@ -97,8 +103,9 @@ async def _hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 @pytest.fixture(params=["refuses", "hangs"])
-async def away(request: pytest.FixtureRequest) -> AsyncIterator[str]:
+async def away(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
     """The address of a Redis that is not there, or does not answer."""
+    monkeypatch.setattr("app.pipeline.limiter.WITHIN_S", 0.25)
     server = await asyncio.start_server(_hangs, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     if request.param == "refuses":
