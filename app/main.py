@@ -66,9 +66,8 @@ def create_app(
 ) -> Litestar:
     """The ASGI application.
 
-    Without a config it is read from the environment, which must have all of NEEDED. `gate` is for tests of
-    the protocol that need channels of their own, `limits` for tests that ask more than anybody may; no
-    configuration leads to either.
+    Without a config it is read from the environment, which must have all of NEEDED. `gate` and `limits`
+    are for tests, of channels of their own and of asking often; no configuration leads to either.
     """
     config = config or configuration.read(need=NEEDED)
     logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
