@@ -7,7 +7,7 @@ ARGS ?=
 ALTERATIONS ?= 2000
 TESTERS ?= 3
 
-.PHONY: help run demo test conformance faults tampering check format bench proto passwords lock clean
+.PHONY: help run demo test conformance faults exact tampering check format bench proto passwords lock clean
 
 help: ## what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ bench: $(READY) ## measured figures, each beside a peer or a limit from the same
 
 faults: $(READY) ## kills, outages, partitions, storms: what is promised, held against a log (ARGS="kills --scale 0.2")
 	$(PY) -m tests.faults $(ARGS)
+
+exact: $(READY) ## limits are exact across processes: 100 means 100, twenty times over
+	$(PY) -m tests.exact
 
 tampering: $(READY) ## 2,000 alterations of an audit trail, each looked for (ALTERATIONS=500)
 	ALTERATIONS=$(ALTERATIONS) $(VENV)/bin/pytest -q tests/domain/test_tampering.py

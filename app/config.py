@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from app import config_eyes, config_oauth, config_s3, config_stopping
+from app import config_eyes, config_oauth, config_proxies, config_s3, config_stopping
 from app.config_eyes import Eyes
 from app.config_oauth import Provider
 from app.config_s3 import Bucket
@@ -32,11 +32,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """How this process is set up.
 
     `port` 0 takes a free one. `allowed_origins` are exact, such as `https://app.example`; they hold for CORS
-    and for websockets. `public_url` is where people reach the server. With `require_verified_email` nobody is
-    let in before their address is confirmed, and registering tells nobody who has an account. `mail_from` is
-    whom our mail is from. Jobs that failed for good are kept for `jobs_parked_days`. A server that is to stop
-    says so for `shutdown_delay_s` before it does. `runs_jobs` comes from
-    no variable: a server does jobs where it is the only process (`maycole up`).
+    and for websockets. `trusted_proxies` are the networks whose `X-Forwarded-For` is believed. `public_url`
+    is where people reach the server. With `require_verified_email` nobody is let in before their address is
+    confirmed, and registering tells nobody who has an account. `mail_from` is whom our mail is from. Jobs
+    that failed for good are kept for `jobs_parked_days`. A server that is to stop says so for
+    `shutdown_delay_s` before it does. `runs_jobs` comes from no variable: a server does jobs where it is the
+    only process (`maycole up`).
     """
 
     database_url: str | None = None
@@ -49,6 +50,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8000
     public_url: str | None = None
     allowed_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     oauth: tuple[Provider, ...] = ()
     bucket: Bucket | None = None
     log_level: str = "INFO"
@@ -108,7 +110,8 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
     bucket, wrong_bucket = config_s3.read(env)
     eyes, wrong_eyes = config_eyes.read(env)
     shutdown_delay_s, wrong_delay = config_stopping.read(env)
-    wrong += [*wrong_oauth, *wrong_bucket, *wrong_eyes, *wrong_delay]
+    proxies, wrong_proxies = config_proxies.read(env)
+    wrong += [*wrong_oauth, *wrong_bucket, *wrong_eyes, *wrong_delay, *wrong_proxies]
     mail_from = env.get("SENDGRID_FROM_EMAIL", MAIL_FROM)
     if not _is_sender(mail_from):
         wrong.append(f"SENDGRID_FROM_EMAIL is {mail_from!r}: use name@example.org or Name <name@example.org>")
@@ -134,6 +137,7 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         port=int(port),
         public_url=env.get("PUBLIC_URL"),
         allowed_origins=origins,
+        trusted_proxies=proxies,
         oauth=oauth,
         bucket=bucket,
         log_level=level,

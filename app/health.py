@@ -22,6 +22,7 @@ from msgspec import Meta
 from app.adapters.outgoing import Outgoing
 from app.config import Config
 from app.lifespan import Process
+from app.pipeline.limiter import Limiter
 from app.pipeline.load import Load
 from domain import connections, db
 
@@ -158,6 +159,7 @@ async def watching(app: Litestar) -> AsyncIterator[None]:
     checks.add("load", lambda: _load(load))
     checks.add("redis.subscribe", lambda: _either(bus.listening, *_HEARING))
     checks.add("redis.publish", lambda: _either(bus.speaking, *_SPEAKING))
+    checks.add("limiter", lambda: _limiter(process.limiter))
     checks.add("tasks", lambda: _tasks(process))
     outgoing: Outgoing = app.state.outgoing
     checks.add_several(lambda: _outgoing(outgoing))
@@ -190,6 +192,12 @@ def _load(load: Load) -> Check:
         f"the event loop was {1000 * load.late_s:.0f} ms late"
     )
     return Check(ok=time.monotonic() - load.refused_at > REFUSED_LATELY_S, detail=detail)
+
+
+def _limiter(limiter: Limiter) -> Check:
+    share = f"up to a share of 1/{limiter.processes} of each limit"
+    alone = f"cut off from Redis: this process counts by itself, {share}"
+    return _either(limiter.is_shared, "counts together with the other processes", alone)
 
 
 def _outgoing(outgoing: Outgoing) -> dict[str, Check]:

@@ -22,6 +22,8 @@ from app.herald import Herald
 from app.metrics.counting import count_audit_rows
 from app.metrics.gauges import Gauges
 from app.pipeline import positions
+from app.pipeline.limiter import Limiter
+from app.pipeline.limits import Commands
 from app.pipeline.load import Load
 from app.watching import unwatch, watch
 from app.worker import GRACE_S, Worker
@@ -55,7 +57,10 @@ class Process:
         self.relay = Relay(config.redis_url, gate.kind_of)
         emulation = Emulation(self.relay)
         self.load: Load = app.state.load
-        self.live = Live(self.relay, gate, app, emulation, frozenset(config.allowed_origins))
+        self.limiter = Limiter(config.redis_url)
+        budget = Commands(self.limiter, app.state.limits)
+        origins, most = frozenset(config.allowed_origins), app.state.limits.connections_per_user
+        self.live = Live(self.relay, gate, app, emulation, origins, budget, most)
         self.sweeper = Sweeper(config.database_url, self.relay.bus)
         self.watchman = Watchman(self.live.connections, gate)
         self.herald = Herald(app.state.outgoing)
@@ -75,6 +80,7 @@ class Process:
         self.supervise("the watchman", self.watchman.run)
         self.supervise("the keeper of gauges", self.gauges.run)
         self.supervise("the watch on load", self.load.run)
+        self.supervise("the limiter", self.limiter.run)
         self.supervise("the partition keeper", _roll_partitions)
         self.supervise("the herald", self.herald.run)
         self.supervise("the keeper of refusals", denials.run)
@@ -90,6 +96,7 @@ class Process:
         if left := await end(self.tasks):
             log.error("still at it, and left behind: %s", ", ".join(task.get_name() for task in left))
         await self.relay.bus.close()
+        await self.limiter.close()
 
     def supervise(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """Run `work` in the background, for as long as the process lives: if it ends, so does the process."""

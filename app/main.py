@@ -29,6 +29,7 @@ from app.api.mfa import MfaController
 from app.api.oauth import OauthController
 from app.api.passkeys import PasskeysController
 from app.api.roles import RolesController
+from app.api.router import RouterController
 from app.api.system import SystemController
 from app.api.teams import TeamsController
 from app.api.users import UsersController
@@ -36,13 +37,16 @@ from app.config import Config
 from app.health import Checks, watching
 from app.lifespan import lifespan
 from app.pages import mail_pages
-from app.pipeline import body, idempotency, positions
+from app.pipeline import body, idempotency, policies, positions
 from app.pipeline.bounds import bounded
 from app.pipeline.door import at_the_door
 from app.pipeline.errors import HANDLERS
 from app.pipeline.etag import provide_if_version
-from app.pipeline.identity import identify, provide_actor, provide_caller
+from app.pipeline.identity import provide_actor, provide_caller
+from app.pipeline.limits import admit
 from app.pipeline.load import Load
+from app.pipeline.policies import Limits
+from app.pipeline.proxies import Proxies
 from app.pipeline.seen import seen
 from app.pipeline.stamp import stamp
 from channels.emulation import emulation
@@ -52,14 +56,25 @@ from channels.gate import Gate
 from channels.http_stream import connection_http_stream, connection_sse
 
 NEEDED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "ENCRYPTION_KEY")
-EXPOSED = ["ETag", "Location", "Retry-After", "X-Request-Id", "X-Stream-Position", idempotency.REPLAYED]
+EXPOSED = [
+    "ETag",
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "X-Request-Id",
+    "X-Stream-Position",
+    idempotency.REPLAYED,
+]
 
 
-def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Litestar:
+def create_app(
+    config: Config | None = None, *, gate: Gate | None = None, limits: Limits | None = None
+) -> Litestar:
     """The ASGI application.
 
-    Without a config it is read from the environment, which must have all of NEEDED. `gate` is for tests of
-    the protocol that need channels of their own; no configuration leads to one.
+    Without a config it is read from the environment, which must have all of NEEDED. `gate` and `limits`
+    are for tests, of channels of their own and of asking often; no configuration leads to either.
     """
     config = config or configuration.read(need=NEEDED)
     logs.install(config.log_level)
@@ -83,6 +98,7 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
             CheckpointsController,
             SystemController,
             MetricsController,
+            RouterController,
             connection_http_stream,
             connection_sse,
             connection_uni_sse,
@@ -113,6 +129,7 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
             {
                 "config": config,
                 "gate": gate or Gate(),
+                "limits": limits or policies.LIMITS,
                 "load": load,
                 "checks": Checks(),
                 "outgoing": outgoing,
@@ -122,13 +139,14 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
         logging_config=None,
     )
     idempotency.install(app)
-    app.asgi_handler = at_the_door(seen(app.asgi_handler), websocket)
+    within = at_the_door(seen(app.asgi_handler), websocket)
+    app.asgi_handler = Proxies(config.trusted_proxies).before(within)
     return app
 
 
 async def _before(request: Request[Any, Any, Any]) -> None:
     positions.begin(request)
     await body.refuse_bad_text(request)
-    await identify(request)
+    await admit(request)
     idempotency.notice(request)
     await body.refuse_nothing(request)

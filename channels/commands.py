@@ -29,6 +29,7 @@ async def received(connection: Connection, data: bytes) -> None:
     """Carry out one frame. Closes the connection for what breaks the protocol; raises nothing foreseen."""
     connection.busy = True
     connection.standing.ask_again()
+    connection.standing.allowance.begin()
     try:
         commands = connection.encoding.format.commands(data)
         for number, command in enumerate(commands, 1):
@@ -77,6 +78,9 @@ async def _carry_out(connection: Connection, command: Command, rest: Sequence[Co
         asked.refuse(109)
         return
     try:
+        claims = connection.standing.claims
+        if claims is not None:
+            await connection.standing.allowance.spend(claims, asked.name, rest)
         await COMMANDS.get(asked.name, _unavailable)(connection, asked)
     except Refused as refused:
         asked.refuse(refused.code)

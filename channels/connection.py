@@ -59,7 +59,7 @@ class Connection:
         self.encoding = encoding
         self.uplink: Uplink | None = None
         self._joins = joins
-        self.standing = Standing(live.gate, self.hang_up)
+        self.standing = Standing(live, self.hang_up)
         self.subscriptions: dict[str, Subscription] = {}
         self.busy = False
         self.gone = False
@@ -88,7 +88,7 @@ class Connection:
 
         `answer` makes the reply out of the results; nothing is pushed ahead of it. Raises Refused, HangUp.
         """
-        claims = await self._gate.claims(token, self.via)
+        claims = await self.standing.admitted(token, self.via, self)
         own = self._gate.own_channel(claims.sub)
         async with self._joining, self._relay.following(own) as (news,):
             while True:
@@ -257,7 +257,7 @@ class Connection:
 
     async def refresh(self, token: str) -> None:
         """A new token for the time to come, of the same user. Raises Refused, HangUp."""
-        claims = await self._gate.claims(token, self.via)
+        claims = await self.standing.introduced(token, self.via)
         async with self._joining:
             before = self.standing.claims
             await self.standing.renew(claims)

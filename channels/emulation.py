@@ -30,6 +30,8 @@ INBOX_FRAMES_MAX: Final = 64
 INBOX_BYTES_MAX: Final = 4 * FRAME_BYTES_MAX
 UPLOAD_BYTES_MAX: Final = 3 * FRAME_BYTES_MAX  # a frame as a JSON string is longer than the frame
 UPLOAD_WITHIN_S: Final = 10
+# `opt` of the ways in: what is said on them is counted, command by command (channels/budget.py).
+LIMITED_BY_COMMAND: Final[dict[str, Any]] = {"limits": ()}
 PROTOBUF: Final = "application/octet-stream"
 
 
@@ -138,9 +140,15 @@ async def as_it_is(request: Request[Any, Any, Any]) -> None:
     """Instead of the steps of a REST request: what comes up here is a frame."""
 
 
-@post("/emulation", before_request=as_it_is, request_max_body_size=UPLOAD_BYTES_MAX, include_in_schema=False)
+@post(
+    "/emulation",
+    before_request=as_it_is,
+    opt=LIMITED_BY_COMMAND,
+    request_max_body_size=UPLOAD_BYTES_MAX,
+    include_in_schema=False,
+)
 async def emulation(request: Request[Any, Any, Any]) -> Response[None]:
-    """A frame for a session: 204; 404 where nobody holds it, 503 where that cannot be found out."""
+    """A frame for a session: 204; 404 where nobody holds it, 429 too often, 503 where none can tell."""
     live: Live = request.app.state.live
     try:
         node, session, frame = _read(await frame_of(request), is_protobuf=is_protobuf(request))
@@ -153,7 +161,12 @@ async def emulation(request: Request[Any, Any, Any]) -> Response[None]:
     except (*GONE, RuntimeError) as lost:
         log.warning("cannot pass an uplink on: %s", lost)
         return Response(None, status_code=503)
-    return Response(None, status_code=204 if found else 404)
+    if found:
+        return Response(None, status_code=204)
+    client = request.client
+    return Response(
+        None, status_code=404 if await live.budget.failed(client.host if client else None) else 429
+    )
 
 
 def is_protobuf(request: Request[Any, Any, Any]) -> bool:

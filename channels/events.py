@@ -22,8 +22,9 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Raw
 
 from channels import json_format
+from channels.budget import introduced
 from channels.connection import Connection
-from channels.emulation import as_it_is
+from channels.emulation import LIMITED_BY_COMMAND, as_it_is
 from channels.encoding import Encoding
 from channels.http_stream import begin_stream, gone, is_allowed, stream_wire
 from channels.live import Live
@@ -93,7 +94,7 @@ class Begun(msgspec.Struct):
     recovered: bool
 
 
-@get("/connection/uni_sse", before_request=as_it_is, include_in_schema=False)
+@get("/connection/uni_sse", before_request=as_it_is, opt=LIMITED_BY_COMMAND, include_in_schema=False)
 async def connection_uni_sse(request: Request[Any, Any, Any]) -> ASGIApp:
     """401 and 403 end an EventSource for good; whatever else happens, it comes back by itself."""
     live: Live = request.app.state.live
@@ -111,15 +112,17 @@ async def connection_uni_sse(request: Request[Any, Any, Any]) -> ASGIApp:
 async def _status(live: Live, token: str, channel: str, via: dict[str, Any]) -> int:
     """Whether it may follow: once the stream has begun there is no saying so any more."""
     try:
-        claims = await live.gate.claims(token, via)
+        claims = await introduced(live.gate, live.budget, token, via)
+        if not await live.budget.take(claims, 1):  # for its subscribe
+            return 429
         rights = await live.gate.rights(claims)
         if rights is None:
             return 401
         live.gate.may_follow(rights, channel)
         if channel == live.gate.own_channel(claims.sub):
             return 403  # it is listened to already, for news of rights
-    except HangUp:
-        return 401
+    except HangUp as close:
+        return 429 if close.code == 3013 else 401
     except Refused as refused:
         return {102: 404, 109: 401}.get(refused.code, 403)
     except db.UNREACHABLE:
@@ -149,8 +152,8 @@ def _follow(live: Live, token: str, asked: Subscribe) -> ASGIApp:
                     await connection.subscribe(asked, lambda result: _begun(asked, result), soon=())
                 except HangUp as close:
                     connection.hang_up(close.code)
-                except Refused:
-                    connection.hang_up(3507)
+                except Refused as refused:
+                    connection.hang_up(3013 if refused.code == 111 else 3507)
                 except db.UNREACHABLE:
                     connection.hang_up(3004)
                 await until_any(gone(receive), wire.hung_up.wait())

@@ -15,7 +15,7 @@ from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from channels.connection import Connection
-from channels.emulation import PROTOBUF, as_it_is, frame_of, is_protobuf
+from channels.emulation import LIMITED_BY_COMMAND, PROTOBUF, as_it_is, frame_of, is_protobuf
 from channels.encoding import SSE, STREAM_JSON, STREAM_PROTOBUF, Encoding
 from channels.endpoint import origin_of
 from channels.live import Live
@@ -28,6 +28,7 @@ from channels.tasks import until_any
 @post(
     "/connection/http_stream",
     before_request=as_it_is,
+    opt=LIMITED_BY_COMMAND,
     request_max_body_size=FRAME_BYTES_MAX,
     include_in_schema=False,
 )
@@ -40,7 +41,7 @@ async def connection_http_stream(request: Request[Any, Any, Any]) -> ASGIApp:
     return _stream(STREAM_JSON, "application/json", await frame_of(request))
 
 
-@get("/connection/sse", before_request=as_it_is, include_in_schema=False)
+@get("/connection/sse", before_request=as_it_is, opt=LIMITED_BY_COMMAND, include_in_schema=False)
 async def connection_sse(request: Request[Any, Any, Any]) -> ASGIApp:
     """The Centrifugal client protocol as server-sent events."""
     if not is_allowed(request):

@@ -41,9 +41,11 @@ CLOSES: Final = {
     3008: "slow",
     3010: "insufficient state",
     3012: "no pong",
+    3013: "too many requests",
     3500: "invalid token",
     3501: "bad request",
     3502: "stale",
+    3504: "connection limit",
     3507: "permission denied",
     3508: "not available",
 }

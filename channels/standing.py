@@ -10,8 +10,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from channels.gate import Gate, Rights
+from channels.budget import Allowance, introduced
+from channels.gate import Rights
+from channels.live import Joined, Live
 from channels.protocol import ClientInfo, HangUp
+from channels.rpc import Scope
 from domain import measures
 from domain.auth.tokens import LEEWAY_S, Claims
 
@@ -22,14 +25,27 @@ LASTS_S_MAX: Final = 2**31 - 1  # what SDKs can count
 class Standing:
     """`claims` and `rights` are None until the client has said who it is."""
 
-    def __init__(self, gate: Gate, hang_up: Callable[[int], None]) -> None:
+    def __init__(self, live: Live, hang_up: Callable[[int], None]) -> None:
         self.claims: Claims | None = None
         self.rights: Rights | None = None
-        self._gate = gate
+        self.allowance = Allowance(live.budget)
+        self._live = live
+        self._gate = live.gate
         self._hang_up = hang_up
         self._are_fresh = False
         self._asked = 0
         self._timer: asyncio.TimerHandle | None = None
+
+    async def introduced(self, token: str, via: Scope) -> Claims:
+        """Whom a token names (channels/budget.py). Raises Refused, HangUp."""
+        return await introduced(self._gate, self._live.budget, token, via)
+
+    async def admitted(self, token: str, via: Scope, connection: Joined) -> Claims:
+        """The same for a connect, which is counted, as is the connection. Raises Refused 111, HangUp 3504."""
+        claims = await self.introduced(token, via)
+        await self.allowance.spend(claims, "connect")
+        self._live.admit(connection, claims.sub)
+        return claims
 
     async def rights_of(self, claims: Claims) -> Rights:
         """Raises HangUp where the session is over."""

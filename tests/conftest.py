@@ -17,10 +17,12 @@ from app.config import Config
 from app.embedded import Embedded
 from app.main import create_app
 from app.migrate import migrate
+from app.pipeline.policies import Limits
 from app.server import Server, address, listening
 from channels.live import Live
 from domain import keys
 from tests.factories import Api
+from tests.generous import GENEROUS
 from tests.ground import ENCRYPTION_KEY, temporary_ground
 from tests.listener import Listeners
 from tests.mailbox import Mailbox
@@ -80,12 +82,12 @@ class Served(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def serving(config: Config) -> AsyncIterator[Served]:
+async def serving(config: Config, limits: Limits = GENEROUS) -> AsyncIterator[Served]:
     """The app under its own server in this event loop. One at a time: the pool is the process's."""
     started = asyncio.Event()
     with listening("127.0.0.1", 0) as listener:
         # As `maycole up` does: links in mails lead here.
-        app = create_app(msgspec.structs.replace(config, port=listener.getsockname()[1]))
+        app = create_app(msgspec.structs.replace(config, port=listener.getsockname()[1]), limits=limits)
         server = Server(app, on_started=started.set)
         # Not serve(): that would take the signal handlers from pytest.
         running = asyncio.create_task(server._serve([listener]))

@@ -54,6 +54,16 @@ class KindsGate(OpenGate):
             raise Refused(103)
 
 
+class Boundless:
+    """A budget (channels/budget.py) for nodes whose tests are about something else."""
+
+    async def take(self, claims: Claims, wanted: int) -> int:
+        return wanted
+
+    async def failed(self, address: str | None) -> bool:
+        return True
+
+
 class Node(NamedTuple):
     """A node that serves."""
 
@@ -76,7 +86,7 @@ async def node(
 ) -> AsyncIterator[Node]:
     """A node that serves until the block ends."""
     relay = Relay(redis_url, gate.kind_of)
-    live = Live(relay, gate, rest, Emulation(relay), frozenset(origins))
+    live = Live(relay, gate, rest, Emulation(relay), frozenset(origins), Boundless())
     app = Litestar(
         [connection_http_stream, connection_sse, connection_uni_sse, emulation],
         state=State({"live": live}),

@@ -6,12 +6,13 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import httpx
 
 from app.config import Config
+from tests.generous import COMMAND
 
 MAYCOLE = Path(sys.executable).with_name("maycole")
 READY_WITHIN_S = 30
@@ -69,6 +70,7 @@ def environment(config: Config, *, port: int = 0) -> dict[str, str]:
         "ENCRYPTION_KEY": config.encryption_key or "",
         "ALLOWED_ORIGINS": ",".join(config.allowed_origins),
         "PUBLIC_URL": config.public_url or "",
+        "TRUSTED_PROXIES": ",".join(config.trusted_proxies),
         "AUTH_REQUIRE_VERIFIED_EMAIL": "on" if config.require_verified_email else "",
         "SHUTDOWN_DELAY_S": f"{config.shutdown_delay_s:g}",
         "PORT": str(port),
@@ -85,10 +87,15 @@ async def migrate(config: Config) -> None:
     assert await process.wait() == 0
 
 
-async def start(config: Config, *, port: int = 0, workers: int = 1) -> MaycoleProcess:
-    """Start `maycole serve` with this configuration and wait until it is ready."""
+async def start(
+    config: Config, *, port: int = 0, workers: int = 1, command: Sequence[str | Path] = COMMAND
+) -> MaycoleProcess:
+    """Start `maycole serve` with this configuration and wait until it is ready.
+
+    `command` (MAYCOLE,) has the limits that production has.
+    """
     process = await asyncio.create_subprocess_exec(
-        MAYCOLE,
+        *command,
         "serve",
         f"--workers={workers}",
         stdout=asyncio.subprocess.PIPE,
@@ -108,9 +115,11 @@ async def start(config: Config, *, port: int = 0, workers: int = 1) -> MaycolePr
 
 
 @contextlib.asynccontextmanager
-async def running(config: Config, *, workers: int = 1) -> AsyncIterator[MaycoleProcess]:
+async def running(
+    config: Config, *, workers: int = 1, command: Sequence[str | Path] = COMMAND
+) -> AsyncIterator[MaycoleProcess]:
     """A process that has ended when the block has."""
-    started = await start(config, workers=workers)
+    started = await start(config, workers=workers, command=command)
     try:
         yield started
     finally:

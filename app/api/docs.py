@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
-from litestar import MediaType, Request, Response, get
+from litestar import MediaType, Request, Response, Router, get
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
@@ -22,6 +22,7 @@ from app.api import asyncapi, live_page
 from app.api.openapi import Json, document
 from app.api.system import API_VERSION
 from app.pipeline.errors import no_such_file
+from app.pipeline.policies import NOT_LIMITED
 
 PATH: Final = "/api/docs"
 _FILES: Final = Path(__file__).parent / "swagger"
@@ -68,7 +69,7 @@ def openapi() -> OpenAPIConfig:
         version=API_VERSION,
         description="REST for a real-time application server. What it says over open connections is at "
         f"[{PATH}/live]({PATH}/live).",
-        path=PATH,
+        openapi_router=Router(PATH, route_handlers=[], include_in_schema=False, opt=NOT_LIMITED),
         render_plugins=[SwaggerPage(path="/"), Document(path="/openapi.json")],
         components=Components(
             security_schemes={
@@ -82,13 +83,13 @@ def openapi() -> OpenAPIConfig:
     )
 
 
-@get(f"{PATH}/asyncapi.json", include_in_schema=False)
+@get(f"{PATH}/asyncapi.json", opt=NOT_LIMITED, include_in_schema=False)
 async def asyncapi_document(request: Request[Any, Any, Any]) -> Response[bytes]:
     """The AsyncAPI document."""
     return Response(msgspec.json.encode(_live(_host(request))), media_type=MediaType.JSON)
 
 
-@get(f"{PATH}/live", include_in_schema=False)
+@get(f"{PATH}/live", opt=NOT_LIMITED, include_in_schema=False)
 async def live_channels(request: Request[Any, Any, Any]) -> Response[bytes]:
     """The same for people."""
     return Response(live_page.page(_live(_host(request))), media_type=MediaType.HTML)
@@ -109,6 +110,7 @@ files = create_static_files_router(
     path=f"{PATH}/files",
     directories=[_FILES],
     name="docs-files",
+    opt=NOT_LIMITED,
     include_in_schema=False,
     exception_handlers={OSError: no_such_file},
 )

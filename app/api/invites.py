@@ -11,6 +11,7 @@ from app.api.envelope import Cursor, Limit, Live, One, live, one
 from app.api.mails import ACCEPTED
 from app.pipeline import positions
 from app.pipeline.identity import BY_KEY
+from app.pipeline.policies import LIMITED_AS_TEAMS
 from domain.actor import Actor
 from domain.auth.mails_model import Accepted
 from domain.pages import LIMIT_DEFAULT
@@ -22,7 +23,7 @@ from domain.teams.model import Member
 class TeamInvitesController(Controller):
     path = "/api/teams"
     tags = ("teams",)
-    opt = BY_KEY
+    opt = BY_KEY | LIMITED_AS_TEAMS
 
     @get("/{team_id:str}/invites")
     async def invites(
@@ -65,7 +66,7 @@ class InvitesController(Controller):
     path = "/api/invites"
     tags = ("teams",)
 
-    @post("/accept", status_code=200)
+    @post("/accept", status_code=200, opt=LIMITED_AS_TEAMS)
     async def accept_invite(
         self, data: JSONBody[InviteAnswer], caller: NamedDependency[Actor]
     ) -> One[Member]:

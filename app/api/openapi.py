@@ -14,6 +14,7 @@ from litestar import Litestar, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
+from app.pipeline import policies
 from app.pipeline.errors import Problem
 from app.pipeline.idempotency import takes_key
 
@@ -39,6 +40,7 @@ FAILURES: Final = {
     "404": "It does not exist, or you may not see it; both are said in the same words.",
     "412": "It was changed since the version in `If-Match`; `current` is how it is now.",
     "422": "A field or a parameter is not what it should be; `errors` points at it.",
+    "429": "Too much for now; `Retry-After` says when there is room again.",
     "default": "Any other failure.",
 }
 IF_MATCH: Final = {
@@ -60,6 +62,10 @@ HEADERS: Final[dict[str, Json]] = {
     "ETag": {"description": "the version of the thing, for `If-Match`"},
     "Location": {"description": "where the new thing is"},
     "Idempotent-Replayed": {"description": "`true`: the answer that the first request with this key got"},
+    "RateLimit": {"description": "what is left of each policy (`r`), and when there is more (`t`, seconds)"},
+    "RateLimit-Policy": {
+        "description": "the policies that it is counted by: `q` requests in any `w` seconds"
+    },
     "X-Stream-Position": {"description": "what this change has reached: `channel@offset`, space separated"},
 }
 
@@ -137,6 +143,8 @@ def _responses(draft: Json, handler: HTTPRouteHandler, schema: dict[Any, Json]) 
     taken = handler.parsed_fn_signature.parameters
     [status] = [code for code in draft["responses"] if code[0] in "23"]
     headers = ["X-Request-Id"]
+    if policies.of(handler):
+        headers += ["RateLimit", "RateLimit-Policy"]
     if _has_version(answer):
         headers.append("ETag")
     if status == "201":
@@ -158,6 +166,7 @@ def _responses(draft: Json, handler: HTTPRouteHandler, schema: dict[Any, Json]) 
         "404": bool(draft.get("parameters")),
         "412": "if_version" in taken,
         "422": bool(draft.get("parameters")) or handler.parsed_data_field is not None or takes_key(handler),
+        "429": bool(policies.of(handler)),
         "default": True,
     }
     problem = {"application/problem+json": {"schema": schema[Problem]}}

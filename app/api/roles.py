@@ -6,6 +6,7 @@ from litestar.params import FromPath, JSONBody
 
 from app.api.envelope import Live, One, live, one
 from app.pipeline.identity import BY_KEY
+from app.pipeline.policies import LIMITED_AS_TEAMS
 from domain.actor import Actor
 from domain.pages import Page
 from domain.teams import roles
@@ -15,7 +16,7 @@ from domain.teams.roles_model import NewRole, RoleBody, TeamRole
 class RolesController(Controller):
     path = "/api/teams/{team_id:str}/roles"
     tags = ("teams",)
-    opt = BY_KEY
+    opt = BY_KEY | LIMITED_AS_TEAMS
 
     @get("/")
     async def roles(self, team_id: FromPath[str], caller: NamedDependency[Actor]) -> Live[TeamRole]:

@@ -11,6 +11,7 @@ from msgspec import Meta
 from app.api.envelope import One
 from app.config import Config
 from app.health import Checks, Health
+from app.pipeline.policies import NOT_LIMITED
 
 API_VERSION: Final = "2026-11-22"
 SCHEMA: Final = max(path.stem for path in (Path(__file__).parents[2] / "migrations").glob("maycole_*.py"))
@@ -28,22 +29,22 @@ class SystemController(Controller):
     path = "/api"
     tags = ("system",)
 
-    @get("/health")
+    @get("/health", opt=NOT_LIMITED)
     async def health(self, request: Request[Any, Any, Any]) -> Response[One[Health]]:
         """How the server is, and what is wrong with it; 503 when it is down."""
         return _answer(await _health(request))
 
-    @get("/health/live")
+    @get("/health/live", opt=NOT_LIMITED)
     async def live(self) -> Response[One[Health]]:
         """Whether the process answers at all."""
         return _answer(Health(status="ok", checks={}))
 
-    @get("/health/ready")
+    @get("/health/ready", opt=NOT_LIMITED)
     async def ready(self, request: Request[Any, Any, Any]) -> Response[One[Health]]:
         """Whether to send requests here: 503 without a database, or while it stops."""
         return _answer(await _health(request))
 
-    @get("/version")
+    @get("/version", opt=NOT_LIMITED)
     async def version(self) -> One[Version]:
         """Which server this is."""
         return One(data=Version(version=package_version("maycole"), api_version=API_VERSION, schema=SCHEMA))

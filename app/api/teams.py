@@ -11,6 +11,7 @@ from app.api.envelope import Cursor, Limit, Live, Many, One, live, many, one
 from app.api.invites import invited
 from app.pipeline.etag import etag
 from app.pipeline.identity import BY_KEY
+from app.pipeline.policies import LIMITED_AS_CREATE_TEAM, LIMITED_AS_TEAMS
 from domain.actor import Actor
 from domain.auth import mfa
 from domain.pages import LIMIT_DEFAULT
@@ -32,8 +33,9 @@ class CreatedTeam(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class TeamsController(Controller):
     path = "/api/teams"
     tags = ("teams",)
+    opt = LIMITED_AS_TEAMS
 
-    @post("/")
+    @post("/", opt=LIMITED_AS_CREATE_TEAM)
     async def create(self, data: JSONBody[NewTeam], caller: NamedDependency[Actor]) -> Response[CreatedTeam]:
         """Make a team; you are its owner."""
         team = await teams.create(caller, data)

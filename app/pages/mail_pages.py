@@ -16,6 +16,7 @@ from litestar import MediaType, Request, Response, get
 from litestar.static_files import create_static_files_router
 
 from app.pipeline.errors import no_such_file
+from app.pipeline.policies import NOT_LIMITED
 from domain import links
 from domain.links import Page
 
@@ -150,7 +151,7 @@ PAGES: Final[dict[Page, Words]] = {
 assert set(PAGES) == set(get_args(Page)), "every link leads somewhere"
 
 
-@get([f"{links.PATH}/{name}" for name in PAGES], include_in_schema=False)
+@get([f"{links.PATH}/{name}" for name in PAGES], opt=NOT_LIMITED, include_in_schema=False)
 async def page(request: Request[Any, Any, Any]) -> Response[bytes]:
     """The page with this name, the same for everybody."""
     return Response(
@@ -164,6 +165,7 @@ files = create_static_files_router(
     path=f"{links.PATH}/files",
     directories=[_HERE / "files"],
     name="mail-pages",
+    opt=NOT_LIMITED,
     include_in_schema=False,
     exception_handlers={OSError: no_such_file},
 )

@@ -43,7 +43,9 @@ async def identify(request: Request[Any, Any, Any]) -> None:
     if "caller" in request.route_handler.parsed_fn_signature.parameters:
         let_in = request.route_handler.opt.get(LET_IN)
         known = let_in(request) if let_in is not None else None
-        request.scope["state"]["caller"] = known or await _caller(request)
+        caller = request.scope["state"]["caller"] = known or await _caller(request)
+        if caller.key_id is not None and not request.route_handler.opt.get("by_key"):
+            raise Forbidden("Sign in for this: an API key may not do it.", code="session_required")
 
 
 async def provide_caller(request: Request[Any, Any, Any]) -> Actor:
@@ -73,8 +75,6 @@ async def _caller(request: Request[Any, Any, Any]) -> Actor:
     nobody = await provide_actor(request)
     asked = credentials.recent if request.method == "GET" else credentials.identify
     identity = await asked(_claims(request, nobody.ip), nobody)
-    if identity.limits is not None and not request.route_handler.opt.get("by_key"):
-        raise Forbidden("Sign in for this: an API key may not do it.", code="session_required")
     caller = identity.acting(nobody)
     if caller.is_staff and request.query_params.get("explain") == "true":
         caller = msgspec.structs.replace(caller, explain=True)

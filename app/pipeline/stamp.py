@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from litestar.types import Message, Scope
 
-from app.pipeline import positions
+from app.pipeline import limits, positions
 from app.pipeline.request_id import HEADER, request_id
 
 _ALWAYS: Final = [
@@ -28,6 +28,7 @@ async def stamp(message: Message, scope: Scope) -> None:
         return
     present = {name.lower(): value for name, value in message["headers"]}
     headers: list[tuple[bytes, bytes]] = [*message["headers"], (HEADER, request_id(scope).encode()), *_ALWAYS]
+    headers += limits.headers(scope)
     if b"cache-control" not in present:
         headers.append(_NO_STORE)
     if b"content-security-policy" not in present:

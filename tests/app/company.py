@@ -36,7 +36,7 @@ async def company(api: Api) -> Company:
 def bare(answer: httpx.Response) -> tuple[int, dict[str, Any], dict[str, str]]:
     """An answer without what differs between any two requests: its id, its address, its time and length."""
     body = {name: value for name, value in answer.json().items() if name not in ("requestId", "instance")}
-    varies = ("date", "x-request-id", "content-length")
+    varies = ("date", "x-request-id", "content-length", "ratelimit")
     return (
         answer.status_code,
         body,

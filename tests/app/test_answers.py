@@ -100,7 +100,7 @@ async def test_head_is_get_without_its_body(api: Api, path: str) -> None:
     ann = await api.person()
     got, head = await ann.get(path), await api.call("HEAD", path, token=ann.token)
     assert (head.status_code, head.content) == (200, b"")
-    varies = {"date", "x-request-id"}
+    varies = {"date", "x-request-id", "ratelimit"}
     assert {k: v for k, v in head.headers.items() if k not in varies} == {
         k: v for k, v in got.headers.items() if k not in varies
     }
@@ -156,7 +156,7 @@ async def test_health_says_how_everything_is_and_version_which_it_is(api: Api) -
     assert health["success"] is True
     assert health["data"]["status"] == "ok"
     assert set(health["data"]["checks"]) == {
-        "database", "pool", "load", "redis.subscribe", "redis.publish", "tasks",
+        "database", "pool", "load", "redis.subscribe", "redis.publish", "limiter", "tasks",
     }  # fmt: skip
     assert all(check["ok"] for check in health["data"]["checks"].values())
     ready = await api.call("GET", "/health/ready")

@@ -40,6 +40,8 @@ WRONG = [
     ({"PUBLIC_URL": "app.example"}, "PUBLIC_URL must begin with http://"),
     ({"ALLOWED_ORIGINS": "https://a.example, app.example"}, "ALLOWED_ORIGINS has 'app.example'"),
     ({"ALLOWED_ORIGINS": "https://app.example/"}, "ALLOWED_ORIGINS has 'https://app.example/'"),
+    ({"TRUSTED_PROXIES": "10.0.0.0/8, proxy"}, "TRUSTED_PROXIES has 'proxy'"),
+    ({"TRUSTED_PROXIES": "10.0.0.1/8"}, "TRUSTED_PROXIES has '10.0.0.1/8'"),
     ({"ALLOWED_ORIGINS": "*"}, "ALLOWED_ORIGINS has '*'"),
     ({"ALLOWED_ORIGINS": "null"}, "ALLOWED_ORIGINS has 'null'"),
     ({"ALLOWED_ORIGINS": "https://[::1"}, "ALLOWED_ORIGINS has 'https://[::1'"),

@@ -16,7 +16,7 @@ SECURED = ([{"bearer": []}], [{"bearer": []}, {"apiKey": []}])
 OPEN = {
     "auth.register", "auth.login", "auth.refresh", "auth.verifySecondFactor", "auth.passkeyLoginOptions",
     "auth.passkeyLogin", "auth.oauthStart", "auth.oauthCallback", "auth.oauthExchange", "system.health",
-    "system.live", "system.ready", "system.version",
+    "system.live", "system.ready", "system.version", "system.router",
     "auth.verifyEmail", "auth.forgotPassword", "auth.resetPassword", "auth.askMagicLink",
     "auth.consumeMagicLink", "auth.confirmEmail", "auth.revertEmail", "auth.disownSession",
     "teams.declineInvite", "teams.askForAnotherInvite",

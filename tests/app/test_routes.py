@@ -103,6 +103,7 @@ GET    /api/health/live
 GET    /api/health/ready
 GET    /api/metrics
 GET    /api/version
+GET    /api/_router
 """
 PAGES = {
     "GET /api/docs",

@@ -23,12 +23,12 @@ import psutil
 from app.embedded import Embedded
 from app.embedded_child import Child
 from app.migrate import migrate
+from tests.generous import COMMAND
 from tests.ground import ENCRYPTION_KEY, temporary_ground
 
 SECRET: Final = "benchmarks sign their tokens with this secret"
 ANSWER_WITHIN_S: Final = 30.0
 STOP_WITHIN_S: Final = 15.0
-MAYCOLE: Final = str(Path(sys.executable).with_name("maycole"))
 STILL_FOR_S: Final = 0.3
 STILL_CPU_S: Final = 0.03  # within STILL_FOR_S; a thousand idle sockets are still pinged
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -175,7 +175,7 @@ class Product:
 
 @contextlib.asynccontextmanager
 async def product(
-    *, counts_statements: bool = False, command: Sequence[str] = (MAYCOLE,)
+    *, counts_statements: bool = False, command: Sequence[str] = COMMAND
 ) -> AsyncIterator[Product]:
     """The product in one process, with a Postgres and a Valkey of its own and an empty database.
 

@@ -14,6 +14,7 @@ from app import cli
 from app.pipeline import identity
 from domain import db
 from domain.actor import Actor
+from tests.generous import be_generous
 
 ROLE: Final = "maycole_walled"
 _THEIRS: Final = """team_id IN (
@@ -49,6 +50,7 @@ def main() -> None:
     identity.credentials.identify = identify
     asyncpg.Connection.execute = begins_with_who
     db.SERVER_SETTINGS["role"] = ROLE
+    be_generous()
     cli.main(sys.argv[1:])
 
 

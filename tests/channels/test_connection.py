@@ -18,6 +18,7 @@ from channels.wire import Watcher
 from domain import channels, streams
 from tests.channels.conftest import Stream
 from tests.factories import Api
+from tests.nodes import Boundless
 
 
 class Pipe:
@@ -56,7 +57,7 @@ async def relay(url: str) -> AsyncIterator[Relay]:
 
 async def _connected(relay: Relay, token: str) -> tuple[Connection, Pipe]:
     pipe = Pipe()
-    live = Live(relay, Gate(), None, Emulation(relay), ())
+    live = Live(relay, Gate(), None, Emulation(relay), (), Boundless())
     connection = Connection(pipe, WEBSOCKET_JSON, live, {})
     await connection.welcome(token, {}, lambda results: b"{}")
     return connection, pipe

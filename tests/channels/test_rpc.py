@@ -17,7 +17,7 @@ from tests.raw import Raw, raw
 from tests.raw_protobuf import raw_protobuf
 
 # Of an answer over rpc and the same over HTTP: what is of the transport, or different each time.
-OF_HTTP = {"content-length", "date", "x-request-id", "vary", "transfer-encoding"}
+OF_HTTP = {"content-length", "date", "x-request-id", "ratelimit", "vary", "transfer-encoding"}
 
 
 @pytest.fixture

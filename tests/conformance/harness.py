@@ -22,8 +22,9 @@ import psutil
 from app.config import Config
 from app.embedded import Embedded
 from app.migrate import migrate
+from tests.generous import COMMAND
 from tests.ground import ENCRYPTION_KEY
-from tests.processes import MAYCOLE, environment
+from tests.processes import environment
 
 ROOT: Final = Path(__file__).parents[2]
 SECRET: Final = "judges sign their tokens with this secret"
@@ -197,7 +198,7 @@ async def product(ground: Path, *, workers: int = 2) -> AsyncIterator[Product]:
 @contextlib.asynccontextmanager
 async def serving(ground: Path, config: Config, *, workers: int = 1) -> AsyncIterator[Product]:
     """`maycole serve` with this configuration: several may have the same."""
-    serve = (MAYCOLE, "serve", f"--workers={workers}")
+    serve = (*COMMAND, "serve", f"--workers={workers}")
     async with child("maycole serve", *serve, ground=ground, env=environment(config)) as process:
         url = await listens_on(process)
         await _ready(url, process)

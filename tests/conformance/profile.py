@@ -29,6 +29,7 @@ from domain.auth.credentials import Identity
 from domain.auth.tokens import Claims
 from domain.channels import Kind
 from domain.streams import Draft
+from tests.generous import GENEROUS
 
 SECRET: Final = "secret"
 OPEN: Final = Kind("open", owner="anyone", size=100, presence=True, delta=True)
@@ -114,7 +115,7 @@ def main() -> None:
     config = configuration.read(need=NEEDED)
     with listening(config.host, config.port) as listener:
         print(f"listening on {address(listener)}", flush=True)
-        Server(create_app(config, gate=OpenGate())).run(sockets=[listener])
+        Server(create_app(config, gate=OpenGate(), limits=GENEROUS)).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -24,15 +24,16 @@ from app.config import Config
 from app.embedded import Embedded
 from tests.factories import Api
 from tests.faults.faultproxy import Address, FaultProxy
+from tests.generous import COMMAND
 from tests.ground import ENCRYPTION_KEY
-from tests.processes import MAYCOLE, MaycoleProcess, environment, migrate
+from tests.processes import MaycoleProcess, environment, migrate
 
 ROOT: Final = Path(__file__).parents[2]
 SECRET: Final = "the fault harness signs its tokens with this secret"
 READY_WITHIN_S: Final = 60.0
 STOP_WITHIN_S: Final = 40.0
 REQUEST_WITHIN_S: Final = 30.0
-SERVE: Final = (str(MAYCOLE), "serve")
+SERVE: Final = (*COMMAND, "serve")
 
 
 def seeded(bug: str, program: str) -> tuple[str, ...]:

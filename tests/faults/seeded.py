@@ -21,6 +21,7 @@ from channels.hub import Feed, Hub
 from channels.relay import Relay
 from domain import db, idempotency, streams
 from tests.faults import writer
+from tests.generous import be_generous
 
 HEADS: Final = """INSERT INTO stream_heads AS h (channel, epoch, top)
     SELECT channel, $6, n FROM wanted ORDER BY channel
@@ -286,6 +287,7 @@ def main() -> None:
     if bug != "none":
         (BUGS | OTHERS)[bug]()
     if program == "serve":
+        be_generous()
         cli.main(["serve", *rest])
     else:
         writer.main(*rest)

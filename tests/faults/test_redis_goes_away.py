@@ -40,6 +40,13 @@ async def test_a_change_made_while_redis_is_away_is_answered_as_always(
 
         await newcomer.until(lambda: newcomer.offsets(channel) == [2])
         assert await _status(api) == "degraded"
+        # Each process has its share of every limit meanwhile, and says so.
+        limiter = (await api.call("GET", "/health")).json()["data"]["checks"]["limiter"]
+        assert not limiter["ok"]
+        assert "this process counts by itself" in limiter["detail"]
+        assert int((await ann.get("/users/me")).headers["RateLimit"].split("r=")[1].split(";")[0]) > 0
         assert (await api.call("GET", "/health/ready")).status_code == 200
         own_servers.redis.start()
         await _until_status(api, "ok")
+        checks = (await api.call("GET", "/health")).json()["data"]["checks"]
+        assert checks["limiter"]["ok"]

@@ -1,0 +1,73 @@
+"""The budget: how much clients may ask of open connections. It is the one that their requests draw on, too.
+
+What is over it is refused for now: error 111, which SDKs try again after a pause. A token that is no good
+costs the address that it came from; where that has nothing left the connection is closed with 3013, after
+which SDKs come back later. Tokens that are good are let in from wherever they come: 10,000 clients behind one
+address, all cut off at once, come back at once.
+"""
+
+from typing import Any, Final, Protocol
+
+from channels import rpc
+from channels.protocol import Command, HangUp, Refused
+from domain.auth.tokens import Claims
+
+AT_ONCE_MAX: Final = 64
+# An rpc is counted by the REST route that it asks for; leaving makes everybody's work less.
+FREE: Final = frozenset({"rpc", "unsubscribe", "ping", "send"})
+
+
+class Budget(Protocol):
+    """What counts (app/pipeline/limits.py)."""
+
+    async def take(self, claims: Claims, wanted: int) -> int:
+        """How many commands this user or key may carry out now, at most `wanted`."""
+
+    async def failed(self, address: str | None) -> bool:
+        """Count somebody who could not say who they are; whether there was room for that."""
+
+
+class Gate(Protocol):
+    """The part of channels/gate.py that knows tokens."""
+
+    async def claims(self, token: str, via: rpc.Scope) -> Claims: ...
+
+
+async def introduced(gate: Gate, budget: Budget, token: str, via: rpc.Scope) -> Claims:
+    """Whom a token names. Raises as Gate.claims does, and HangUp 3013."""
+    try:
+        return await gate.claims(token, via)
+    except (HangUp, Refused) as failure:
+        client = via.get("client")
+        has_room = await budget.failed(client[0] if client else None)
+        # A token that has run out is said to have: with a new one the client is let in.
+        if not has_room and not (isinstance(failure, Refused) and failure.code == 109):
+            raise HangUp(3013) from failure
+        raise
+
+
+class Allowance:
+    """What of one frame is paid for; its commands are taken together, so that Redis is asked once."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._paid = 0
+
+    def begin(self) -> None:
+        """A frame: what was paid for another one is not for this one."""
+        self._paid = 0
+
+    async def spend(self, claims: Claims, name: str, rest: Any = ()) -> None:
+        """For a command of this name; `rest` are those behind it in the frame. Raises Refused 111."""
+        if name in FREE:
+            return
+        if not self._paid:
+            self._paid = await self._budget.take(claims, 1 + sum(map(_costs, rest[:AT_ONCE_MAX])))
+        if not self._paid:
+            raise Refused(111)
+        self._paid -= 1
+
+
+def _costs(command: Command) -> bool:
+    request = command.request()
+    return command.id != 0 and request is not None and request[0] not in FREE

@@ -1,0 +1,149 @@
+"""The limiter: as many as a limit says and never one more, whoever asks, and whatever becomes of Redis."""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.config import Config
+from app.pipeline.limiter import PROCESSES_UNKNOWN, Limiter
+from app.pipeline.policies import Policy
+from channels.tasks import end
+
+ROUNDS = 20
+HUNDRED = Policy(100, by="address")
+FEW = Policy(3, by="user")
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How slow this machine is today says nothing about the limiter."""
+    monkeypatch.setattr("app.pipeline.limiter.WITHIN_S", 30.0)
+
+
+@pytest.fixture
+async def limiter(config: Config) -> AsyncIterator[Limiter]:
+    assert config.redis_url is not None
+    made = Limiter(config.redis_url)
+    yield made
+    await made.close()
+
+
+def new_key() -> str:
+    return f"test:{secrets.token_hex(8)}"
+
+
+async def granted(limiter: Limiter, key: str, policy: Policy, asked: int) -> int:
+    verdicts = await asyncio.gather(*(limiter.take([(key, policy)]) for _ in range(asked)))
+    return sum(verdict.granted for verdict in verdicts)
+
+
+async def test_of_400_who_ask_at_four_limiters_a_hundred_are_let_in(config: Config) -> None:
+    """The same with processes of their own is `make exact`."""
+    assert config.redis_url is not None
+    several = [Limiter(config.redis_url) for _ in range(4)]
+    for _ in range(ROUNDS):
+        key = new_key()
+        counts = await asyncio.gather(*(granted(each, key, HUNDRED, 100) for each in several))
+        assert sum(counts) == 100, counts
+    assert all(each.is_shared for each in several)
+    for each in several:
+        await each.close()
+
+
+async def test_each_that_was_let_in_is_forgotten_a_window_later_and_no_sooner(limiter: Limiter) -> None:
+    key, policy = new_key(), Policy(3, by="user", window_s=1)
+    times: list[tuple[float, float]] = []
+    async with asyncio.timeout(60):
+        while len(times) < 9:
+            before = time.monotonic()
+            verdict = await limiter.take([(key, policy)])
+            if verdict.granted:
+                times.append((before, time.monotonic()))
+            else:
+                assert verdict.rooms[0].left == 0
+                assert 0 < verdict.rooms[0].grows_in_s <= 1
+                await asyncio.sleep(verdict.rooms[0].grows_in_s / 2)
+    # Of any four that follow each other, the first and the last are a window apart.
+    for (first, _), (_, fourth) in zip(times, times[3:], strict=False):
+        assert fourth - first >= 1
+
+
+async def test_what_several_policies_count_is_let_in_only_where_all_have_room(limiter: Limiter) -> None:
+    few, many = new_key(), new_key()
+    draws = [(many, HUNDRED), (few, FEW)]
+    verdicts = [await limiter.take(draws) for _ in range(5)]
+    assert [verdict.granted for verdict in verdicts] == [1, 1, 1, 0, 0]
+    assert [room.left for room in verdicts[-1].rooms] == [97, 0]
+    assert await granted(limiter, many, HUNDRED, 100) == 97
+
+
+async def test_who_wants_several_gets_what_is_left(limiter: Limiter) -> None:
+    key = new_key()
+    assert (await limiter.take([(key, FEW)], wanted=2)).granted == 2
+    assert (await limiter.take([(key, FEW)], wanted=2)).granted == 1
+    assert (await limiter.take([(key, FEW)], wanted=2)).granted == 0
+
+
+async def test_a_script_that_redis_has_forgotten_is_loaded_again(limiter: Limiter) -> None:
+    key = new_key()
+    assert await granted(limiter, key, FEW, 2) == 2
+    await limiter._redis.script_flush()
+    assert await granted(limiter, key, FEW, 2) == 1
+    assert limiter.is_shared
+
+
+async def _hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        await reader.read()
+    writer.close()
+
+
+@pytest.fixture(params=["refuses", "hangs"])
+async def away(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """The address of a Redis that is not there, or does not answer."""
+    monkeypatch.setattr("app.pipeline.limiter.WITHIN_S", 0.25)
+    server = await asyncio.start_server(_hangs, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    if request.param == "refuses":
+        server.close()
+    yield f"redis://127.0.0.1:{port}"
+    server.close()
+
+
+async def test_without_redis_each_process_lets_in_its_share(away: str) -> None:
+    limiter = Limiter(away)
+    assert await granted(limiter, new_key(), HUNDRED, 200) == 100 // PROCESSES_UNKNOWN
+    assert not limiter.is_shared
+    limiter.processes = 2
+    key = new_key()
+    assert await granted(limiter, key, HUNDRED, 200) == 50
+    # Never shut either: who may ask at all, may ask once.
+    limiter.processes = 1000
+    assert await granted(limiter, new_key(), HUNDRED, 200) == 1
+    await limiter.close()
+
+
+async def test_processes_know_how_many_they_are(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.redis_url is not None
+    monkeypatch.setattr("app.pipeline.limiter._PROCESSES", new_key())  # the app under test is not among them
+    first, second = Limiter(config.redis_url), Limiter(config.redis_url)
+    first.is_shared = second.is_shared = False
+    running = [asyncio.create_task(limiter.run()) for limiter in (first, second)]
+    async with asyncio.timeout(60):
+        while second.processes != 2:
+            await asyncio.sleep(0.01)
+    assert first.is_shared
+    assert second.is_shared
+    await end(running)
+    await first.close()
+
+    again = asyncio.create_task(second.run())
+    async with asyncio.timeout(60):
+        while second.processes != 1:
+            await asyncio.sleep(0.01)
+    await end([again])
+    await second.close()
