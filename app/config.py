@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from app import config_oauth, config_s3
+from app import config_front, config_oauth, config_s3
 from app.config_oauth import Provider
 from app.config_s3 import Bucket
 from domain import crypto, keys, parked
@@ -34,7 +34,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     and for websockets. `public_url` is where people reach the server. With `require_verified_email` nobody is
     let in before their address is confirmed, and registering tells nobody who has an account. `mail_from` is
     whom our mail is from. Jobs that failed for good are kept for `jobs_parked_days`. `runs_jobs` comes from
-    no variable: a server does jobs where it is the only process (`maycole up`).
+    no variable: a server does jobs where it is the only process (`maycole up`). app/config_front.py says what
+    `allowed_hosts`, `sentry_dsn` and `commit` are.
     """
 
     database_url: str | None = None
@@ -47,6 +48,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8000
     public_url: str | None = None
     allowed_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    sentry_dsn: str | None = None
+    commit: str | None = None
     oauth: tuple[Provider, ...] = ()
     bucket: Bucket | None = None
     log_level: str = "INFO"
@@ -102,7 +106,8 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
     ]
     oauth, wrong_oauth = config_oauth.read(env)
     bucket, wrong_bucket = config_s3.read(env)
-    wrong += [*wrong_oauth, *wrong_bucket]
+    front, wrong_front = config_front.read(env)
+    wrong += [*wrong_oauth, *wrong_bucket, *wrong_front]
     mail_from = env.get("SENDGRID_FROM_EMAIL", MAIL_FROM)
     if not _is_sender(mail_from):
         wrong.append(f"SENDGRID_FROM_EMAIL is {mail_from!r}: use name@example.org or Name <name@example.org>")
@@ -128,6 +133,9 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         port=int(port),
         public_url=env.get("PUBLIC_URL"),
         allowed_origins=origins,
+        allowed_hosts=front.allowed_hosts,
+        sentry_dsn=front.sentry_dsn,
+        commit=front.commit,
         oauth=oauth,
         bucket=bucket,
         log_level=level,
@@ -173,6 +181,7 @@ _SECRET = (
     "jwt_secret_previous",
     "encryption_key",
     "encryption_key_previous",
+    "sentry_dsn",
 )
 _SCHEMES = {
     "DATABASE_URL": ("postgresql", "postgres"),

@@ -9,7 +9,6 @@ import logging
 from typing import Any
 
 from litestar import Litestar, Request
-from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 
@@ -33,12 +32,14 @@ from app.api.users import UsersController
 from app.config import Config
 from app.lifespan import lifespan
 from app.pages import mail_pages
-from app.pipeline import body, positions
+from app.pipeline import body, positions, versions
+from app.pipeline.cors import Cors
 from app.pipeline.door import at_the_door
 from app.pipeline.errors import HANDLERS
 from app.pipeline.etag import provide_if_version
+from app.pipeline.hosts import hosts
 from app.pipeline.identity import identify, provide_actor, provide_caller
-from app.pipeline.stamp import stamp
+from app.pipeline.stamp import stamping
 from channels.emulation import emulation
 from channels.endpoint import websocket
 from channels.events import connection_uni_sse
@@ -46,7 +47,6 @@ from channels.gate import Gate
 from channels.http_stream import connection_http_stream, connection_sse
 
 NEEDED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "ENCRYPTION_KEY")
-EXPOSED = ["ETag", "Location", "Retry-After", "X-Request-Id", "X-Stream-Position"]
 
 
 def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Litestar:
@@ -61,6 +61,7 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
     # What is asked of others holds as much: the beginning of a password's hash, a code, a key.
     for named in ("uvicorn.error", "httpx2", "httpcore2"):
         logging.getLogger(named).setLevel(logging.WARNING)
+    cors = Cors(config.allowed_origins)
     app = Litestar(
         route_handlers=[
             AuthController,
@@ -92,16 +93,13 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
         request_class=body.HardenedRequest,
         request_max_body_size=body.BODY_BYTES_MAX,
         before_request=_before,
-        before_send=[stamp],
+        before_send=[stamping(cors, is_secure=(config.public_url or "").startswith("https://"))],
         dependencies={
             "actor": Provide(provide_actor),
             "caller": Provide(provide_caller),
             "if_version": Provide(provide_if_version),
         },
         exception_handlers=HANDLERS,
-        cors_config=CORSConfig(
-            allow_origins=list(config.allowed_origins), expose_headers=EXPOSED, allow_credentials=True
-        ),
         openapi_config=docs.openapi(),
         lifespan=[lifespan],
         state=State(
@@ -113,12 +111,13 @@ def create_app(config: Config | None = None, *, gate: Gate | None = None) -> Lit
         ),
         logging_config=None,
     )
-    app.asgi_handler = at_the_door(app.asgi_handler, websocket)
+    app.asgi_handler = at_the_door(app.asgi_handler, websocket, hosts(config), cors)
     return app
 
 
 async def _before(request: Request[Any, Any, Any]) -> None:
     positions.begin(request)
+    await versions.choose(request)
     await body.refuse_bad_text(request)
     await identify(request)
     await body.refuse_nothing(request)

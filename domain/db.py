@@ -22,6 +22,7 @@ import msgspec
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 from piccolo.querystring import QueryString
 
+from domain import commits
 from domain.actor import Actor
 from domain.events import Event
 
@@ -198,6 +199,7 @@ async def transaction() -> AsyncIterator[Unit]:
                 # After a failed statement whose exception was swallowed, COMMIT is a ROLLBACK that nobody is
                 # told of; any other statement is an error.
                 await unit.connection.execute("SELECT")
+            commits.begin(unit.task)
         finally:
             _unit.reset(token)
     for announce in unit.after_commit:
