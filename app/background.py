@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final
 
 from app import secrets
+from app.adapters import sentry
 from app.adapters.mail_files import MailFiles
 from app.config import Config
 from app.mail.rendering import render
@@ -87,6 +88,7 @@ async def _work(config: Config, say: Callable[[str], None]) -> None:
     secrets.install(config)
     equip(config)
     write_links(config)
+    tracker = sentry.installed(config)
     await db.open_pool(config.database_url)
     worker = Worker(config.database_url)
     loop = asyncio.get_running_loop()
@@ -98,3 +100,4 @@ async def _work(config: Config, say: Callable[[str], None]) -> None:
             await worker.run()
     finally:
         await db.close_pool()
+        await sentry.flushed(tracker)

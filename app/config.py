@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 
 from app import config_front, config_oauth, config_s3
+from app.config_front import Front
 from app.config_oauth import Provider
 from app.config_s3 import Bucket
 from domain import crypto, keys, parked
@@ -34,8 +35,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     and for websockets. `public_url` is where people reach the server. With `require_verified_email` nobody is
     let in before their address is confirmed, and registering tells nobody who has an account. `mail_from` is
     whom our mail is from. Jobs that failed for good are kept for `jobs_parked_days`. `runs_jobs` comes from
-    no variable: a server does jobs where it is the only process (`maycole up`). app/config_front.py says what
-    `allowed_hosts`, `sentry_dsn` and `commit` are.
+    no variable: a server does jobs where it is the only process (`maycole up`).
     """
 
     database_url: str | None = None
@@ -48,9 +48,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8000
     public_url: str | None = None
     allowed_origins: tuple[str, ...] = ()
-    allowed_hosts: tuple[str, ...] = ()
-    sentry_dsn: str | None = None
-    commit: str | None = None
+    front: Front = Front()
     oauth: tuple[Provider, ...] = ()
     bucket: Bucket | None = None
     log_level: str = "INFO"
@@ -133,9 +131,7 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         port=int(port),
         public_url=env.get("PUBLIC_URL"),
         allowed_origins=origins,
-        allowed_hosts=front.allowed_hosts,
-        sentry_dsn=front.sentry_dsn,
-        commit=front.commit,
+        front=front,
         oauth=oauth,
         bucket=bucket,
         log_level=level,
@@ -181,7 +177,6 @@ _SECRET = (
     "jwt_secret_previous",
     "encryption_key",
     "encryption_key_previous",
-    "sentry_dsn",
 )
 _SCHEMES = {
     "DATABASE_URL": ("postgresql", "postgres"),

@@ -17,6 +17,9 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     sentry_dsn: str | None = None
     commit: str | None = None
 
+    def __repr__(self) -> str:
+        return f"Front({self.allowed_hosts}, {self.commit})"
+
 
 def read(env: Mapping[str, str]) -> tuple[Front, list[str]]:
     """What these variables say, and what is wrong with them."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 from litestar import Litestar
 
 from app import secrets
+from app.adapters import sentry
 from app.adapters.pwned import BASE, Pwned
 from app.background import copying, equip, write_links
 from app.config import Config, relying_party
@@ -27,7 +28,7 @@ from channels.relay import Relay
 from channels.sweeper import Sweeper
 from channels.tasks import end
 from channels.watchman import Watchman
-from domain import db, streams
+from domain import bugs, db, streams
 from domain.audit_logs import service as audit_logs
 from domain.auth import ceremony, passwords
 from domain.teams import policy
@@ -95,6 +96,8 @@ class Process:
         self.died = task.get_name()
         error = None if task.cancelled() else task.exception()
         log.critical("%s died: this process stops", self.died, exc_info=error)
+        if error is not None:
+            bugs.report(error, where=self.died)
         signal.raise_signal(signal.SIGTERM)
 
 
@@ -106,6 +109,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     secrets.install(config)
     ceremony.install(*relying_party(config))
     write_links(config)
+    tracker = sentry.installed(config)
     await db.open_pool(config.database_url)
     if config.runs_jobs:
         equip(config)
@@ -131,6 +135,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
             if pwned is not None:
                 await pwned.close()
             await db.close_pool()
+            await sentry.flushed(tracker)
 
 
 def _spare_the_collector() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 from google.protobuf.message import DecodeError
-from litestar import Request, Response, post
+from litestar import Request, post
 from litestar.exceptions import HTTPException
 
 from channels import client_pb2 as pb
@@ -23,6 +23,7 @@ from channels.endpoint import carry_out
 from channels.live import Live
 from channels.protocol import FRAME_BYTES_MAX, Uplink
 from channels.relay import Relay
+from domain.errors import Malformed, NotFound, Unavailable
 
 log = logging.getLogger("maycole.emulation")
 
@@ -30,6 +31,7 @@ INBOX_FRAMES_MAX: Final = 64
 INBOX_BYTES_MAX: Final = 4 * FRAME_BYTES_MAX
 UPLOAD_BYTES_MAX: Final = 3 * FRAME_BYTES_MAX  # a frame as a JSON string is longer than the frame
 UPLOAD_WITHIN_S: Final = 10
+RETRY_AFTER_S: Final = 1
 PROTOBUF: Final = "application/octet-stream"
 
 
@@ -138,22 +140,29 @@ async def as_it_is(request: Request[Any, Any, Any]) -> None:
     """Instead of the steps of a REST request: what comes up here is a frame."""
 
 
-@post("/emulation", before_request=as_it_is, request_max_body_size=UPLOAD_BYTES_MAX, include_in_schema=False)
-async def emulation(request: Request[Any, Any, Any]) -> Response[None]:
-    """A frame for a session: 204; 404 where nobody holds it, 503 where that cannot be found out."""
+@post(
+    "/emulation",
+    before_request=as_it_is,
+    request_max_body_size=UPLOAD_BYTES_MAX,
+    include_in_schema=False,
+    status_code=204,
+)
+async def emulation(request: Request[Any, Any, Any]) -> None:
+    """A frame for a session. Raises NotFound where nobody holds it, Unavailable where nobody can tell."""
     live: Live = request.app.state.live
     try:
         node, session, frame = _read(await frame_of(request), is_protobuf=is_protobuf(request))
-    except (DecodeError, msgspec.DecodeError, UnicodeError, RecursionError):
-        return Response(None, status_code=400)
+    except (DecodeError, msgspec.DecodeError, UnicodeError, RecursionError) as malformed:
+        raise Malformed("This is no frame for a session.", code="malformed_frame") from malformed
     if len(frame) > FRAME_BYTES_MAX:
-        return Response(None, status_code=413)
+        raise HTTPException(status_code=413, detail=f"A frame has {FRAME_BYTES_MAX} bytes at most.")
     try:
         found = await live.emulation.deliver(node, session, frame)
     except (*GONE, RuntimeError) as lost:
         log.warning("cannot pass an uplink on: %s", lost)
-        return Response(None, status_code=503)
-    return Response(None, status_code=204 if found else 404)
+        raise Unavailable("Sessions elsewhere cannot be reached now.", retryAfter=RETRY_AFTER_S) from lost
+    if not found:
+        raise NotFound.of("session")
 
 
 def is_protobuf(request: Request[Any, Any, Any]) -> bool:

@@ -1,6 +1,7 @@
 """/api/health and /api/version: how the server is, and which one it is."""
 
 import asyncio
+import re
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -10,12 +11,14 @@ from litestar import Controller, Request, Response, get
 from msgspec import Meta
 
 from app.api.envelope import One
+from app.commit import commit
+from app.config import Config
 from app.lifespan import Process
-from domain import db
+from domain import db, versions
 
 CHECK_WITHIN_S: Final = 2.0
-API_VERSION: Final = "2026-11-22"
 SCHEMA: Final = max(path.stem for path in (Path(__file__).parents[2] / "migrations").glob("maycole_*.py"))
+_MIGRATED: Final = "SELECT max(name) FROM migration WHERE app_name = 'maycole'"
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,8 +42,13 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Which server this is."""
 
     version: Annotated[str, Meta(description="of the package")]
+    commit: Annotated[str, Meta(description="what it was built from; `unknown` where nobody can tell")]
     api_version: Annotated[str, Meta(description="the newest version of the API")]
+    api_versions: Annotated[list[str], Meta(description="versions that `API-Version` may name, oldest first")]
     schema: Annotated[str, Meta(description="the newest migration this version knows")]
+    database_schema: Annotated[
+        str | None, Meta(description="the newest migration the database has; null while it does not answer")
+    ]
 
 
 class SystemController(Controller):
@@ -63,9 +71,18 @@ class SystemController(Controller):
         return _answer(await _health(request))
 
     @get("/version")
-    async def version(self) -> One[Version]:
+    async def version(self, request: Request[Any, Any, Any]) -> One[Version]:
         """Which server this is."""
-        return One(data=Version(version=package_version("maycole"), api_version=API_VERSION, schema=SCHEMA))
+        config: Config = request.app.state.config
+        said = Version(
+            version=package_version("maycole"),
+            commit=commit(config.front.commit),
+            api_version=versions.NEWEST,
+            api_versions=list(versions.SUPPORTED),
+            schema=SCHEMA,
+            database_schema=await _database_schema(),
+        )
+        return One(data=said)
 
 
 def _answer(health: Health) -> Response[One[Health]]:
@@ -81,6 +98,16 @@ async def _health(request: Request[Any, Any, Any]) -> Health:
         return Health(status="down", checks=checks, configured=configured)
     status: Literal["ok", "degraded"] = "ok" if all(check.ok for check in checks.values()) else "degraded"
     return Health(status=status, checks=checks, configured=configured)
+
+
+async def _database_schema() -> str | None:
+    try:
+        async with asyncio.timeout(CHECK_WITHIN_S):
+            newest: str | None = await db.fetchval(_MIGRATED)
+    except db.UNREACHABLE:
+        return None
+    # As the files are named: Piccolo keeps 2026-11-23T00:20:00:000000.
+    return f"maycole_{re.sub('[-:]', '_', newest.lower())}" if newest else None
 
 
 async def _database() -> Check:

@@ -16,6 +16,7 @@ from litestar.utils import normalize_path
 from app.pipeline.cors import Cors, is_preflight
 from app.pipeline.errors import from_litestar, refused
 from app.pipeline.hosts import Hosts
+from app.pipeline.methods import allow, is_head_taken
 from domain.errors import DomainError
 
 
@@ -35,8 +36,7 @@ def at_the_door(app: ASGIApp, websocket: ASGIApp, hosts: Hosts, cors: Cors) -> A
             await _refuse(scope, receive, send, error)
             return
         taken: Any = scope  # the union of Litestar's scope types does not survive a copy
-        # What streams is at other addresses: a HEAD there would open a stream without a body.
-        if scope["method"] == "HEAD" and scope["path"].startswith(("/api/", "/auth/")):
+        if scope["method"] == "HEAD" and is_head_taken(scope["path"]):
             taken = {**scope, "method": "GET"}
         await app(taken, receive, send)
 
@@ -49,18 +49,19 @@ async def _options(scope: Any, send: Any, cors: Cors) -> None:
     if is_preflight(scope):
         cors.check(scope)
     else:
-        headers.append((b"allow", _methods(scope["litestar_app"], scope["path"]).encode()))
+        headers.append((b"allow", allow(_methods(scope), scope["path"]).encode()))
     await send({"type": "http.response.start", "status": 204, "headers": headers})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _methods(app: Litestar, path: str) -> str:
-    """What may be asked of a path. Litestar's own OPTIONS names the methods of one of its handlers only."""
+def _methods(scope: Any) -> list[str]:
+    """What there are handlers for. Litestar's own OPTIONS names the methods of one of them only."""
+    app: Litestar = scope["litestar_app"]
     try:
         # No route has it, so the router says which there are; only a refusal does.
-        app.asgi_router.handle_routing(path=normalize_path(path), method="TRACE")
+        app.asgi_router.handle_routing(path=normalize_path(scope["path"]), method="TRACE")
     except MethodNotAllowedException as refusal:
-        return (refusal.headers or {})["allow"]
+        return (refusal.headers or {})["allow"].split(", ")
     raise AssertionError("TRACE is nobody's method")
 
 

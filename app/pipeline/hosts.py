@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from app.config import Config
-from app.pipeline.body import Malformed
+from domain.errors import Malformed
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 # Orchestrators ask by address, and are told what any host would be told.
@@ -41,7 +41,7 @@ class Hosts:
 def hosts(config: Config) -> Hosts:
     """Who this process is."""
     public = urlsplit(config.public_url).hostname if config.public_url else None
-    named = {*config.allowed_hosts, *([public] if public else [])}
+    named = {*config.front.allowed_hosts, *([public] if public else [])}
     if ANY in named or not (named or config.host in LOOPBACK):
         return Hosts(None)
     return Hosts(named | set(LOOPBACK))

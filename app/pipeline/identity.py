@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 from litestar import Request
 
+from app.pipeline import versions
 from app.pipeline.request_id import request_id
 from channels import rpc
 from domain.actor import Actor, source
@@ -70,6 +71,7 @@ async def _caller(request: Request[Any, Any, Any]) -> Actor:
     identity = await credentials.identify(_claims(request, nobody.ip), nobody)
     if identity.limits is not None and not request.route_handler.opt.get("by_key"):
         raise Forbidden("Sign in for this: an API key may not do it.", code="session_required")
+    versions.pinned(request.scope, identity.api_version)
     caller = identity.acting(nobody)
     if caller.is_staff and request.query_params.get("explain") == "true":
         caller = msgspec.structs.replace(caller, explain=True)

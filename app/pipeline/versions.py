@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from litestar import Request
 
-from app.pipeline.body import Malformed
+from domain.errors import Malformed
 from domain.versions import NEWEST, SUPPORTED
 
 HEADER: Final = b"api-version"
