@@ -18,8 +18,8 @@ async def forwards() -> MigrationManager:
         column_class_name="Text",
         column_class=Text,
         params={
-            # Of all keys that there are, made under the first version.
-            "default": "2026-11-22",
+            # Piccolo takes a default that looks like a date for one: the next file says it to keys there are.
+            "default": "",
             "null": False,
             "primary_key": False,
             "unique": False,

@@ -55,7 +55,9 @@ def fields() -> dict[str, str]:
     found: dict[str, str] = {}
     for call in _calls():
         name = _name(call.func)
-        if name == "FieldError" or (name.startswith("_") and len(call.args) == 3 and _is_pointer(call.args[0])):
+        if name == "FieldError" or (
+            name.startswith("_") and len(call.args) == 3 and _is_pointer(call.args[0])
+        ):
             says = _text(call.args[2]) if len(call.args) > 2 else ""
         elif name == "_refusal" and len(call.args) == 2:
             says = _text(call.args[1])  # domain/auth/passwords.py
