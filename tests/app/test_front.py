@@ -38,8 +38,19 @@ async def told(client: httpx.AsyncClient, host: str, path: str = "/api/nope") ->
 
 
 OURS = ("app.example", "APP.EXAMPLE", "app.example:443", "localhost", "127.0.0.1:8000", "[::1]:8000")
-OTHERS = ("evil.example", "app.example.evil.example", "sub.app.example", "app.example.", "203.0.113.7", "", "[::2]",
-          "app.example:x", "app.example evil.example", "app.example@evil.example", "127.0.0.1.nip.io")  # fmt: skip
+OTHERS = (
+    "evil.example",
+    "app.example.evil.example",
+    "sub.app.example",
+    "app.example.",
+    "203.0.113.7",
+    "",
+    "[::2]",
+    "app.example:x",
+    "app.example evil.example",
+    "app.example@evil.example",
+    "127.0.0.1.nip.io",
+)
 
 
 @pytest.mark.parametrize("host", OURS)
@@ -153,7 +164,8 @@ async def test_a_page_learns_beforehand_what_it_may_send_and_read(api: Api) -> N
     assert "*" not in str(asked.headers)
     got = await api.call("GET", "/version", headers={"Origin": ORIGIN})
     assert {
-        "RateLimit", "RateLimit-Policy", "Retry-After", "Idempotent-Replayed", "API-Version", "Deprecation", "Sunset",
+        "RateLimit", "RateLimit-Policy", "Retry-After", "Idempotent-Replayed", "API-Version", "Deprecation",
+        "Sunset",
     } <= set(got.headers["Access-Control-Expose-Headers"].split(", "))  # fmt: skip
     assert got.headers["Access-Control-Allow-Credentials"] == "true"
 
