@@ -31,36 +31,37 @@ class Tracker:
         self.bodies: list[bytes] = []
         self.silent = False
         self.asked = asyncio.Event()
+        self.writers: list[asyncio.StreamWriter] = []
+        self.done = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One envelope a connection."""
+        self.writers.append(writer)
         try:
-            while head := await _head(reader):
-                lines = dict(line.lower().split(": ", 1) for line in head[1:])
-                body = await reader.readexactly(int(lines["content-length"]))
-                assert head[0].startswith("POST /api/42/envelope/ "), head
-                self.bodies.append(gzip.decompress(body) if lines.get("content-encoding") == "gzip" else body)
-                self.asked.set()
-                if self.silent:
-                    await reader.read()
-                    return
-                writer.write(
-                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
-                )
+            first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
+            headers = dict(line.lower().split(": ", 1) for line in lines)
+            body = await reader.readexactly(int(headers["content-length"]))
+            assert first.startswith("POST /api/42/envelope/ "), first
+            self.bodies.append(gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body)
+            self.asked.set()
+            if self.silent:
+                await reader.read()
+            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # it hung up
         finally:
             writer.close()
+            self.done += 1
+
+    async def end(self) -> None:
+        for writer in self.writers:
+            writer.close()
+        while self.done < len(self.writers):
+            await asyncio.sleep(0.01)
 
     def events(self) -> list[dict[str, Any]]:
         """The last line of an envelope is its event."""
         return [json.loads(body.strip().split(b"\n")[-1]) for body in self.bodies]
-
-
-async def _head(reader: asyncio.StreamReader) -> list[str]:
-    try:
-        return (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
-    except asyncio.IncompleteReadError:
-        return []
 
 
 @asynccontextmanager
@@ -76,6 +77,7 @@ async def tracking(config: Config) -> AsyncIterator[Tracker]:
     finally:
         await sentry.flushed(client)
         server.close()
+        await tracker.end()
 
 
 def fails(message: str) -> Any:
@@ -129,7 +131,8 @@ async def test_a_bug_is_reported_with_its_request_id_and_route_and_nothing_else(
     assert (cause["type"], error["type"]) == ("KeyError", "RuntimeError")
     assert [frame["function"] for frame in error["stacktrace"]["frames"]][-2:] == ["change", "fail"]
     assert set(event) == {
-        "event_id", "timestamp", "platform", "level", "release", "environment", "tags", "transaction", "exception",
+        "event_id", "timestamp", "platform", "level", "release", "environment", "tags", "transaction",
+        "exception",
     }  # fmt: skip
 
 
