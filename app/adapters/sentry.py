@@ -38,7 +38,6 @@ def installed(config: Config) -> "Client | None":
         before_send=only_what_is_ours,
         default_integrations=False,
         auto_enabling_integrations=False,
-        send_default_pii=False,
         include_local_variables=False,
         max_request_body_size="never",
         max_breadcrumbs=0,

@@ -71,11 +71,13 @@ async def tracking(config: Config) -> AsyncIterator[Tracker]:
     server = await asyncio.start_server(tracker.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     front = Front(sentry_dsn=f"http://abcdef@127.0.0.1:{port}/42", commit="c0ffee")
-    client = sentry.installed(msgspec.structs.replace(config, front=front))
     try:
-        yield tracker
+        client = sentry.installed(msgspec.structs.replace(config, front=front))
+        try:
+            yield tracker
+        finally:
+            await sentry.flushed(client)
     finally:
-        await sentry.flushed(client)
         server.close()
         await tracker.end()
 
