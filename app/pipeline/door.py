@@ -5,7 +5,7 @@ which Litestar answers 405. OPTIONS says all that may be asked of a path, and a 
 Websockets go straight to where they are served.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from litestar import Litestar, Request
 from litestar.enums import ScopeType
@@ -19,8 +19,13 @@ from app.pipeline.hosts import Hosts
 from app.pipeline.methods import allow, is_head_taken
 from domain.errors import DomainError
 
+EVERY_HOST: Final = Hosts(None)
+NO_PAGES: Final = Cors(())
 
-def at_the_door(app: ASGIApp, websocket: ASGIApp, hosts: Hosts, cors: Cors) -> ASGIApp:
+
+def at_the_door(
+    app: ASGIApp, websocket: ASGIApp, hosts: Hosts = EVERY_HOST, cors: Cors = NO_PAGES
+) -> ASGIApp:
     """The app, behind the door. HEAD is taken for GET; the server, which still knows, leaves the body out."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
