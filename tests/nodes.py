@@ -13,6 +13,7 @@ from litestar import Litestar
 from litestar.datastructures import State
 
 from app.pipeline.door import at_the_door
+from app.pipeline.errors import HANDLERS
 from app.server import Server, address, listening
 from channels.emulation import Emulation, emulation
 from channels.endpoint import websocket
@@ -78,6 +79,7 @@ async def node(
     relay = Relay(redis_url, gate.kind_of)
     live = Live(relay, gate, rest, Emulation(relay), frozenset(origins))
     app = Litestar(
+        exception_handlers=HANDLERS,
         [connection_http_stream, connection_sse, connection_uni_sse, emulation],
         state=State({"live": live}),
         openapi_config=None,
