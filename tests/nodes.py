@@ -79,9 +79,9 @@ async def node(
     relay = Relay(redis_url, gate.kind_of)
     live = Live(relay, gate, rest, Emulation(relay), frozenset(origins))
     app = Litestar(
-        exception_handlers=HANDLERS,
         [connection_http_stream, connection_sse, connection_uni_sse, emulation],
         state=State({"live": live}),
+        exception_handlers=HANDLERS,
         openapi_config=None,
     )
     app.asgi_handler = at_the_door(app.asgi_handler, websocket)

@@ -273,7 +273,8 @@ async def test_one_that_stops_reading_is_cut_off_and_others_are_not_held_up(
             {"id": 2, "subscribe": {"channel": stream.channel}},
         )
     ).encode()
-    head = f"POST /connection/http_stream HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(frame)}\r\n\r\n".encode()
+    asked = "POST /connection/http_stream HTTP/1.1"
+    head = f"{asked}\r\nHost: [::1]\r\nContent-Length: {len(frame)}\r\n\r\n".encode()
     await asyncio.get_running_loop().sock_sendall(plug, head + frame)
     async with raw(url, token=stream.ann.token) as fast:
         await fast.ask(subscribe={"channel": stream.channel})
