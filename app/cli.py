@@ -234,6 +234,8 @@ good order, with exit status 0.
   PUBLIC_URL          where people reach the server, such as https://app.example; links in mails begin with it
   AUTH_REQUIRE_VERIFIED_EMAIL  on: nobody is let in before their address is confirmed (default off)
   ALLOWED_ORIGINS     comma separated, exact: https://app.example,https://admin.example
+  ALLOWED_HOSTS       names we go by beside PUBLIC_URL's and loopback, comma separated; * for any
+  SENTRY_DSN          where bugs are reported, without anything of who asked or what was sent
   PASSWORDS_ONLINE_CHECK  on: ask Have I Been Pwned about new passwords (default off)
   METRICS_ALLOWED     addresses and networks that may read /api/metrics without a token (default: none)
   OTEL_EXPORTER_OTLP_ENDPOINT  where traces go, such as http://collector:4318 (default: nowhere)

@@ -14,8 +14,9 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from app import config_eyes, config_oauth, config_proxies, config_s3, config_stopping
+from app import config_eyes, config_front, config_oauth, config_proxies, config_s3, config_stopping
 from app.config_eyes import Eyes
+from app.config_front import Front
 from app.config_oauth import Provider
 from app.config_s3 import Bucket
 from domain import crypto, keys, parked
@@ -51,6 +52,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str | None = None
     allowed_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
+    front: Front = Front()
     oauth: tuple[Provider, ...] = ()
     bucket: Bucket | None = None
     log_level: str = "INFO"
@@ -109,9 +111,10 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
     oauth, wrong_oauth = config_oauth.read(env)
     bucket, wrong_bucket = config_s3.read(env)
     eyes, wrong_eyes = config_eyes.read(env)
+    front, wrong_front = config_front.read(env)
     shutdown_delay_s, wrong_delay = config_stopping.read(env)
     proxies, wrong_proxies = config_proxies.read(env)
-    wrong += [*wrong_oauth, *wrong_bucket, *wrong_eyes, *wrong_delay, *wrong_proxies]
+    wrong += [*wrong_oauth, *wrong_bucket, *wrong_eyes, *wrong_front, *wrong_delay, *wrong_proxies]
     mail_from = env.get("SENDGRID_FROM_EMAIL", MAIL_FROM)
     if not _is_sender(mail_from):
         wrong.append(f"SENDGRID_FROM_EMAIL is {mail_from!r}: use name@example.org or Name <name@example.org>")
@@ -138,6 +141,7 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         public_url=env.get("PUBLIC_URL"),
         allowed_origins=origins,
         trusted_proxies=proxies,
+        front=front,
         oauth=oauth,
         bucket=bucket,
         log_level=level,

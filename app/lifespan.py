@@ -15,6 +15,7 @@ from typing import Any, Final
 from litestar import Litestar
 
 from app import secrets
+from app.adapters import sentry
 from app.adapters.pwned import BASE, Pwned
 from app.background import copying, equip, write_links
 from app.config import Config, relying_party
@@ -34,7 +35,7 @@ from channels.relay import Relay
 from channels.sweeper import Sweeper
 from channels.tasks import end
 from channels.watchman import Watchman
-from domain import db, memory, streams
+from domain import bugs, db, memory, streams
 from domain.audit_logs import service as audit_logs
 from domain.auth import ceremony, passwords
 from domain.teams.denials import denials
@@ -112,6 +113,8 @@ class Process:
         self.died = task.get_name()
         error = None if task.cancelled() else task.exception()
         log.critical("%s died: this process stops", self.died, exc_info=error)
+        if error is not None:
+            bugs.report(error, where=self.died)
         signal.raise_signal(signal.SIGTERM)
 
 
@@ -124,6 +127,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
     ceremony.install(*relying_party(config))
     write_links(config)
     traces = watch(config)
+    tracker = sentry.installed(config)
     await db.open_pool(config.database_url)
     if config.runs_jobs:
         equip(config)
@@ -150,6 +154,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
                 await pwned.close()
             await db.close_pool()
             await unwatch(traces)
+            await sentry.flushed(tracker)
 
 
 def _spare_the_collector() -> None:

@@ -5,12 +5,12 @@ change goes from domain/record.py to the log, and from there through channels/ t
 see it.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from litestar import Litestar, Request
-from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.types import ControllerRouterHandler
 
 from app import config as configuration
 from app import logs
@@ -37,18 +37,20 @@ from app.config import Config
 from app.health import Checks, watching
 from app.lifespan import lifespan
 from app.pages import mail_pages
-from app.pipeline import body, idempotency, policies, positions
+from app.pipeline import body, idempotency, policies, positions, versions
 from app.pipeline.bounds import bounded
+from app.pipeline.cors import Cors
 from app.pipeline.door import at_the_door
 from app.pipeline.errors import HANDLERS
 from app.pipeline.etag import provide_if_version
+from app.pipeline.hosts import hosts
 from app.pipeline.identity import provide_actor, provide_caller
 from app.pipeline.limits import admit
 from app.pipeline.load import Load
 from app.pipeline.policies import Limits
 from app.pipeline.proxies import Proxies
 from app.pipeline.seen import seen
-from app.pipeline.stamp import stamp
+from app.pipeline.stamp import stamping
 from channels.emulation import emulation
 from channels.endpoint import websocket
 from channels.events import connection_uni_sse
@@ -56,16 +58,35 @@ from channels.gate import Gate
 from channels.http_stream import connection_http_stream, connection_sse
 
 NEEDED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "ENCRYPTION_KEY")
-EXPOSED = [
-    "ETag",
-    "Location",
-    "RateLimit",
-    "RateLimit-Policy",
-    "Retry-After",
-    "X-Request-Id",
-    "X-Stream-Position",
-    idempotency.REPLAYED,
-]
+ROUTES: Final[tuple[ControllerRouterHandler, ...]] = (
+    AuthController,
+    MailsController,
+    EmailController,
+    ApiKeysController,
+    OauthController,
+    MfaController,
+    PasskeysController,
+    UsersController,
+    TeamsController,
+    RolesController,
+    TeamInvitesController,
+    InvitesController,
+    InventoryController,
+    AuditLogsController,
+    CheckpointsController,
+    SystemController,
+    MetricsController,
+    RouterController,
+    connection_http_stream,
+    connection_sse,
+    connection_uni_sse,
+    emulation,
+    docs.asyncapi_document,
+    docs.live_channels,
+    docs.files,
+    mail_pages.page,
+    mail_pages.files,
+)
 
 
 def create_app(
@@ -78,51 +99,20 @@ def create_app(
     """
     config = config or configuration.read(need=NEEDED)
     logs.install(config.log_level)
-    outgoing, load = Outgoing(), Load()
+    outgoing, load, cors = Outgoing(), Load(), Cors(config.allowed_origins)
     app = Litestar(
-        route_handlers=[
-            AuthController,
-            MailsController,
-            EmailController,
-            ApiKeysController,
-            OauthController,
-            MfaController,
-            PasskeysController,
-            UsersController,
-            TeamsController,
-            RolesController,
-            TeamInvitesController,
-            InvitesController,
-            InventoryController,
-            AuditLogsController,
-            CheckpointsController,
-            SystemController,
-            MetricsController,
-            RouterController,
-            connection_http_stream,
-            connection_sse,
-            connection_uni_sse,
-            emulation,
-            docs.asyncapi_document,
-            docs.live_channels,
-            docs.files,
-            mail_pages.page,
-            mail_pages.files,
-        ],
+        route_handlers=ROUTES,
         request_class=body.HardenedRequest,
         request_max_body_size=body.BODY_BYTES_MAX,
         middleware=[bounded(load)],
         before_request=_before,
-        before_send=[stamp],
+        before_send=[stamping(cors, is_secure=(config.public_url or "").startswith("https://"))],
         dependencies={
             "actor": Provide(provide_actor),
             "caller": Provide(provide_caller),
             "if_version": Provide(provide_if_version),
         },
         exception_handlers=HANDLERS,
-        cors_config=CORSConfig(
-            allow_origins=list(config.allowed_origins), expose_headers=EXPOSED, allow_credentials=True
-        ),
         openapi_config=docs.openapi(),
         lifespan=[lifespan, watching],
         state=State(
@@ -139,13 +129,14 @@ def create_app(
         logging_config=None,
     )
     idempotency.install(app)
-    within = at_the_door(seen(app.asgi_handler), websocket)
-    app.asgi_handler = Proxies(config.trusted_proxies).before(within)
+    door = at_the_door(app.asgi_handler, websocket, hosts(config), cors)
+    app.asgi_handler = Proxies(config.trusted_proxies).before(seen(door))
     return app
 
 
 async def _before(request: Request[Any, Any, Any]) -> None:
     positions.begin(request)
+    await versions.choose(request)
     await body.refuse_bad_text(request)
     await admit(request)
     idempotency.notice(request)

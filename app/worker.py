@@ -19,7 +19,7 @@ from typing import Any, Final
 import asyncpg
 
 from channels.tasks import end
-from domain import db, job_store, jobs, measures
+from domain import bugs, db, job_store, jobs, measures
 from domain.job_store import Row
 
 log = logging.getLogger("maycole.worker")
@@ -144,6 +144,7 @@ class Worker:
         said = job.describe(error)
         if isinstance(error, jobs.GiveUp) or jobs.is_last(job, row):
             log.error("%s is parked after %d tries: %s", _named(row), row.attempts + 1, said)
+            bugs.report(error, where=f"job {row.entrypoint}")
             await _write_down(lambda: job_store.park(row, said))
             measures.count("jobs", row.entrypoint, "parked")
             return

@@ -11,10 +11,17 @@ from typing import Any, Final, Protocol
 from channels import rpc
 from channels.protocol import Command, HangUp, Refused
 from domain.auth.tokens import Claims
+from domain.errors import RateLimited
 
 AT_ONCE_MAX: Final = 64
+RETRY_AFTER_S: Final = 1
 # An rpc is counted by the REST route that it asks for; leaving makes everybody's work less.
 FREE: Final = frozenset({"rpc", "unsubscribe", "ping", "send"})
+
+
+def too_many() -> RateLimited:
+    """Where the answer is one of HTTP."""
+    return RateLimited("That is too much for now: try again in a while.", retryAfter=RETRY_AFTER_S)
 
 
 class Budget(Protocol):

@@ -13,16 +13,18 @@ from typing import Any, Final
 
 import msgspec
 from google.protobuf.message import DecodeError
-from litestar import Request, Response, post
+from litestar import Request, post
 from litestar.exceptions import HTTPException
 
 from channels import client_pb2 as pb
+from channels.budget import too_many
 from channels.bus import GONE
 from channels.connection import Connection
 from channels.endpoint import carry_out
 from channels.live import Live
 from channels.protocol import FRAME_BYTES_MAX, Uplink
 from channels.relay import Relay
+from domain.errors import Malformed, NotFound, Unavailable
 
 log = logging.getLogger("maycole.emulation")
 
@@ -32,6 +34,7 @@ UPLOAD_BYTES_MAX: Final = 3 * FRAME_BYTES_MAX  # a frame as a JSON string is lon
 UPLOAD_WITHIN_S: Final = 10
 # `opt` of the ways in: what is said on them is counted, command by command (channels/budget.py).
 LIMITED_BY_COMMAND: Final[dict[str, Any]] = {"limits": ()}
+RETRY_AFTER_S: Final = 1
 PROTOBUF: Final = "application/octet-stream"
 
 
@@ -146,27 +149,30 @@ async def as_it_is(request: Request[Any, Any, Any]) -> None:
     opt=LIMITED_BY_COMMAND,
     request_max_body_size=UPLOAD_BYTES_MAX,
     include_in_schema=False,
+    status_code=204,
 )
-async def emulation(request: Request[Any, Any, Any]) -> Response[None]:
-    """A frame for a session: 204; 404 where nobody holds it, 429 too often, 503 where none can tell."""
+async def emulation(request: Request[Any, Any, Any]) -> None:
+    """A frame for a session.
+
+    Raises NotFound where nobody holds it, RateLimited too often, Unavailable where nobody can tell.
+    """
     live: Live = request.app.state.live
     try:
         node, session, frame = _read(await frame_of(request), is_protobuf=is_protobuf(request))
-    except (DecodeError, msgspec.DecodeError, UnicodeError, RecursionError):
-        return Response(None, status_code=400)
+    except (DecodeError, msgspec.DecodeError, UnicodeError, RecursionError) as malformed:
+        raise Malformed("This is no frame for a session.", code="malformed_frame") from malformed
     if len(frame) > FRAME_BYTES_MAX:
-        return Response(None, status_code=413)
+        raise HTTPException(status_code=413, detail=f"A frame has {FRAME_BYTES_MAX} bytes at most.")
     try:
         found = await live.emulation.deliver(node, session, frame)
     except (*GONE, RuntimeError) as lost:
         log.warning("cannot pass an uplink on: %s", lost)
-        return Response(None, status_code=503)
-    if found:
-        return Response(None, status_code=204)
-    client = request.client
-    return Response(
-        None, status_code=404 if await live.budget.failed(client.host if client else None) else 429
-    )
+        raise Unavailable("Sessions elsewhere cannot be reached now.", retryAfter=RETRY_AFTER_S) from lost
+    if not found:
+        client = request.client
+        if not await live.budget.failed(client.host if client else None):
+            raise too_many()
+        raise NotFound.of("session")
 
 
 def is_protobuf(request: Request[Any, Any, Any]) -> bool:

@@ -20,6 +20,7 @@ from channels.encoding import WEBSOCKET_JSON, WEBSOCKET_JSON_PINGED, WEBSOCKET_P
 from channels.live import Live
 from channels.send_wire import SocketWire
 from channels.wire import EXTENSION, Wire
+from domain import bugs
 
 log = logging.getLogger("maycole.endpoint")
 
@@ -78,9 +79,10 @@ async def carry_out(connection: Connection, frame: bytes) -> None:
     """One frame of a client, on whatever transport."""
     try:
         await received(connection, frame)
-    except Exception:
+    except Exception as error:
         # The edge: a mistake of ours ends this connection, is told to nobody but us, and harms no other.
         log.exception("a command failed")
+        bugs.report(error, where="a live command")
         connection.hang_up(3004)
 
 

@@ -17,23 +17,25 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Request, get
-from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Raw
 
 from channels import json_format
-from channels.budget import introduced
+from channels.budget import introduced, too_many
 from channels.connection import Connection
 from channels.emulation import LIMITED_BY_COMMAND, as_it_is
 from channels.encoding import Encoding
-from channels.http_stream import begin_stream, gone, is_allowed, stream_wire
+from channels.http_stream import begin_stream, gone, require_allowed, stream_wire
 from channels.live import Live
 from channels.protocol import Command, HangUp, Refused, Subscribe, Subscribed
 from channels.tasks import until_any
 from domain import db
+from domain.errors import Forbidden, NotFound, Unauthenticated
 
 EPOCHS_KEPT: Final = 1024
 NO_EPOCH: Final = "_"  # who comes from where we do not know is told to look again
+UNKNOWN_CHANNEL: Final = 102  # channels/protocol.py: ERRORS
+TOKEN_EXPIRED: Final = 109
 RETRY_MS: Final = (500, 3000)
 
 
@@ -101,33 +103,38 @@ async def connection_uni_sse(request: Request[Any, Any, Any]) -> ASGIApp:
     query = request.query_params
     token = query.get("token") or request.headers.get("authorization", "").removeprefix("Bearer ")
     since = request.headers.get("last-event-id", query.get("since") or "")
-    if not is_allowed(request):
-        return ASGIResponse(status_code=403)
-    status = await _status(live, token, query.get("channel", ""), dict(request.scope))
-    if status != 200:
-        return ASGIResponse(status_code=status)
+    require_allowed(request)
+    await _require(live, token, query.get("channel", ""), dict(request.scope))
     return _follow(live, token, _asked(query.get("channel", ""), since))
 
 
-async def _status(live: Live, token: str, channel: str, via: dict[str, Any]) -> int:
-    """Whether it may follow: once the stream has begun there is no saying so any more."""
+async def _require(live: Live, token: str, channel: str, via: dict[str, Any]) -> None:
+    """It may follow: once the stream has begun there is no saying any more that it may not.
+
+    Raises Unauthenticated, Forbidden, NotFound, and what is in db.UNREACHABLE.
+    """
     try:
         claims = await introduced(live.gate, live.budget, token, via)
         if not await live.budget.take(claims, 1):  # for its subscribe
-            return 429
+            raise too_many()
         rights = await live.gate.rights(claims)
         if rights is None:
-            return 401
+            raise _unknown()
         live.gate.may_follow(rights, channel)
-        if channel == live.gate.own_channel(claims.sub):
-            return 403  # it is listened to already, for news of rights
-    except HangUp as close:
-        return 429 if close.code == 3013 else 401
+    except HangUp as over:
+        raise (too_many() if over.code == 3013 else _unknown()) from over
     except Refused as refused:
-        return {102: 404, 109: 401}.get(refused.code, 403)
-    except db.UNREACHABLE:
-        return 503
-    return 200
+        if refused.code == UNKNOWN_CHANNEL:
+            raise NotFound.of("channel") from refused
+        if refused.code == TOKEN_EXPIRED:
+            raise _unknown() from refused
+        raise Forbidden("You may not follow this channel.") from refused
+    if channel == live.gate.own_channel(claims.sub):
+        raise Forbidden("This one is followed over the bidirectional transports only.")  # for news of rights
+
+
+def _unknown() -> Unauthenticated:
+    return Unauthenticated("The token is not good, or not any more.", code="invalid_token")
 
 
 def _asked(channel: str, since: str) -> Subscribe:

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from litestar import Request, get, post
-from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from channels.connection import Connection
@@ -23,6 +22,7 @@ from channels.live_http import EXTENSION, LiveHttp
 from channels.protocol import FRAME_BYTES_MAX
 from channels.send_wire import StreamWire
 from channels.tasks import until_any
+from domain.errors import Forbidden
 
 
 @post(
@@ -34,8 +34,7 @@ from channels.tasks import until_any
 )
 async def connection_http_stream(request: Request[Any, Any, Any]) -> ASGIApp:
     """The Centrifugal client protocol over a response that does not end."""
-    if not is_allowed(request):
-        return ASGIResponse(status_code=403)
+    require_allowed(request)
     if is_protobuf(request):
         return _stream(STREAM_PROTOBUF, PROTOBUF, await frame_of(request))
     return _stream(STREAM_JSON, "application/json", await frame_of(request))
@@ -44,16 +43,16 @@ async def connection_http_stream(request: Request[Any, Any, Any]) -> ASGIApp:
 @get("/connection/sse", before_request=as_it_is, opt=LIMITED_BY_COMMAND, include_in_schema=False)
 async def connection_sse(request: Request[Any, Any, Any]) -> ASGIApp:
     """The Centrifugal client protocol as server-sent events."""
-    if not is_allowed(request):
-        return ASGIResponse(status_code=403)
+    require_allowed(request)
     first = request.query_params.get("cf_connect", "")
     return _stream(SSE, "text/event-stream", first.encode(), preamble=b"\r\n")
 
 
-def is_allowed(request: Request[Any, Any, Any]) -> bool:
-    """Whether the page that asks may connect."""
+def require_allowed(request: Request[Any, Any, Any]) -> None:
+    """The page that asks may connect. Raises Forbidden `origin_not_allowed`."""
     live: Live = request.app.state.live
-    return live.allows(origin_of(request.scope))
+    if not live.allows(origin_of(request.scope)):
+        raise Forbidden("Pages from there may not ask this server.", code="origin_not_allowed")
 
 
 def _stream(encoding: Encoding, media_type: str, first: bytes, *, preamble: bytes = b"") -> ASGIApp:

@@ -21,7 +21,7 @@ import asyncpg
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 from piccolo.querystring import QueryString
 
-from domain import connections, tracing
+from domain import commits, connections, tracing
 from domain.actor import Actor
 from domain.discretion import forget_values, without_values
 from domain.events import Event
@@ -207,6 +207,7 @@ async def transaction() -> AsyncIterator[Unit]:
                     # After a failed statement whose exception was swallowed, COMMIT is a ROLLBACK that
                     # nobody is told of; any other statement is an error.
                     await unit.connection.execute("SELECT")
+                commits.begin(unit.task)
             finally:
                 _unit.reset(token)
     for announce in unit.after_commit:

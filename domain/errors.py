@@ -44,6 +44,12 @@ class Invalid(DomainError):
     code = "invalid"
 
 
+class Malformed(Invalid):
+    """It is not what it should be before anyone looks at what it says: 400."""
+
+    code = "malformed_json"
+
+
 class Unauthenticated(DomainError):
     """We do not know who is asking."""
 

@@ -13,6 +13,7 @@ from litestar import Litestar
 from litestar.datastructures import State
 
 from app.pipeline.door import at_the_door
+from app.pipeline.errors import HANDLERS
 from app.server import Server, address, listening
 from channels.emulation import Emulation, emulation
 from channels.endpoint import websocket
@@ -90,6 +91,7 @@ async def node(
     app = Litestar(
         [connection_http_stream, connection_sse, connection_uni_sse, emulation],
         state=State({"live": live}),
+        exception_handlers=HANDLERS,
         openapi_config=None,
     )
     app.asgi_handler = at_the_door(app.asgi_handler, websocket)

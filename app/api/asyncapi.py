@@ -17,7 +17,6 @@ import msgspec
 from app.api.openapi import Json
 from app.api.samples import WHEN, sample
 from app.api.schemas import Written, written
-from app.api.system import API_VERSION
 from channels import protocol
 from channels.filters import TAGS
 from domain import channels
@@ -25,6 +24,7 @@ from domain.audit_logs.model import RECORDED, AuditLog
 from domain.channels import EVERY_AUDIT, KINDS, Kind
 from domain.events import Envelope, Event
 from domain.teams.policy import LEAST
+from domain.versions import NEWEST
 
 URL: Final = "/connection/websocket"
 DESCRIPTION: Final = """\
@@ -83,7 +83,7 @@ def document(host: str) -> Json:
     by_kind = {kind: [one.type for one in said if kind in one.kinds] for kind in KINDS}
     return {
         "asyncapi": "3.0.0",
-        "info": {"title": "Maycole live", "version": API_VERSION, "description": DESCRIPTION},
+        "info": {"title": "Maycole live", "version": NEWEST, "description": DESCRIPTION},
         "defaultContentType": "application/json",
         "servers": {scheme: _server(scheme, host) for scheme in ("ws", "wss")},
         "channels": {

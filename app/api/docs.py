@@ -20,9 +20,9 @@ from litestar.static_files import create_static_files_router
 
 from app.api import asyncapi, live_page
 from app.api.openapi import Json, document
-from app.api.system import API_VERSION
 from app.pipeline.errors import no_such_file
 from app.pipeline.policies import NOT_LIMITED
+from domain.versions import NEWEST
 
 PATH: Final = "/api/docs"
 _FILES: Final = Path(__file__).parent / "swagger"
@@ -66,7 +66,7 @@ def openapi() -> OpenAPIConfig:
     """The OpenAPI document, at /api/docs/openapi.json, and its page."""
     return OpenAPIConfig(
         title="Maycole",
-        version=API_VERSION,
+        version=NEWEST,
         description="REST for a real-time application server. What it says over open connections is at "
         f"[{PATH}/live]({PATH}/live).",
         openapi_router=Router(PATH, route_handlers=[], include_in_schema=False, opt=NOT_LIMITED),

@@ -1,5 +1,7 @@
 """/api/health and /api/version: how the server is, and which one it is."""
 
+import asyncio
+import re
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -9,20 +11,28 @@ from litestar import Controller, Request, Response, get
 from msgspec import Meta
 
 from app.api.envelope import One
+from app.commit import commit
 from app.config import Config
 from app.health import Checks, Health
 from app.pipeline.policies import NOT_LIMITED
+from domain import db, versions
 
-API_VERSION: Final = "2026-11-22"
+ASK_WITHIN_S: Final = 2.0
 SCHEMA: Final = max(path.stem for path in (Path(__file__).parents[2] / "migrations").glob("maycole_*.py"))
+_MIGRATED: Final = "SELECT max(name) FROM migration WHERE app_name = 'maycole'"
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Which server this is."""
 
     version: Annotated[str, Meta(description="of the package")]
+    commit: Annotated[str, Meta(description="what it was built from; `unknown` where nobody can tell")]
     api_version: Annotated[str, Meta(description="the newest version of the API")]
+    api_versions: Annotated[list[str], Meta(description="versions that `API-Version` may name, oldest first")]
     schema: Annotated[str, Meta(description="the newest migration this version knows")]
+    database_schema: Annotated[
+        str | None, Meta(description="the newest migration the database has; null while it does not answer")
+    ]
 
 
 class SystemController(Controller):
@@ -45,9 +55,18 @@ class SystemController(Controller):
         return _answer(await _health(request))
 
     @get("/version", opt=NOT_LIMITED)
-    async def version(self) -> One[Version]:
+    async def version(self, request: Request[Any, Any, Any]) -> One[Version]:
         """Which server this is."""
-        return One(data=Version(version=package_version("maycole"), api_version=API_VERSION, schema=SCHEMA))
+        config: Config = request.app.state.config
+        said = Version(
+            version=package_version("maycole"),
+            commit=commit(config.front.commit),
+            api_version=versions.NEWEST,
+            api_versions=list(versions.SUPPORTED),
+            schema=SCHEMA,
+            database_schema=await _database_schema(),
+        )
+        return One(data=said)
 
 
 def _answer(health: Health) -> Response[One[Health]]:
@@ -60,3 +79,13 @@ async def _health(request: Request[Any, Any, Any]) -> Health:
     configured = {f"oauth.{name}": there for name, there in request.app.state.oauth.configured.items()}
     configured |= {"pwned": config.breaches_asked, "s3": config.bucket is not None}
     return msgspec.structs.replace(await checks.health(), configured=configured)
+
+
+async def _database_schema() -> str | None:
+    try:
+        async with asyncio.timeout(ASK_WITHIN_S):
+            newest: str | None = await db.fetchval(_MIGRATED)
+    except db.UNREACHABLE:
+        return None
+    # As the files are named: Piccolo keeps 2026-11-23T00:20:00:000000.
+    return f"maycole_{re.sub('[-:]', '_', newest.lower())}" if newest else None

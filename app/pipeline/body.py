@@ -16,18 +16,12 @@ from litestar.exceptions import HTTPException
 from litestar.types import Empty
 
 from app.pipeline.stay import sending
-from domain.errors import FieldError, Invalid
+from domain.errors import FieldError, Invalid, Malformed
 
 BODY_BYTES_MAX: Final = 1024 * 1024
 BODY_WITHIN_S: Final = 10
 DEPTH_MAX: Final = 32
 _IS_JSON: Final = re.compile(r"application/([\w.-]+\+)?json\s*(;|$)", re.IGNORECASE)
-
-
-class Malformed(Invalid):
-    """It is not what it should be before anyone looks at what it says: 400."""
-
-    code = "malformed_json"
 
 
 class HardenedRequest(Request[Any, Any, Any]):

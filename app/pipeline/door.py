@@ -1,26 +1,90 @@
 """The door: what Litestar does not do, or does too slowly, before anything reaches its routes.
 
-HEAD works wherever there is a GET (RFC 9110 section 9.3.2); Litestar answers 405. Websockets go straight to
-where they are served.
+Whoever names another host is turned away. HEAD works wherever there is a GET (RFC 9110 section 9.3.2), for
+which Litestar answers 405. OPTIONS says all that may be asked of a path, and a browser whether a page may.
+Websockets go straight to where they are served.
 """
 
-from typing import Any
+from typing import Any, Final
 
+from litestar import Litestar, Request
 from litestar.enums import ScopeType
+from litestar.exceptions import HTTPException, MethodNotAllowedException
 from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.utils import normalize_path
+
+from app.pipeline.cors import Cors, is_preflight
+from app.pipeline.errors import from_litestar, refused
+from app.pipeline.hosts import Hosts
+from app.pipeline.methods import allow, is_head_taken
+from domain.errors import DomainError
+
+EVERY_HOST: Final = Hosts(None)
+NO_PAGES: Final = Cors(())
 
 
-def at_the_door(app: ASGIApp, websocket: ASGIApp) -> ASGIApp:
-    """The app, which takes HEAD for GET; the server, which still knows, leaves the body out."""
+def at_the_door(
+    app: ASGIApp, websocket: ASGIApp, hosts: Hosts = EVERY_HOST, cors: Cors = NO_PAGES
+) -> ASGIApp:
+    """The app, behind the door. HEAD is taken for GET; the server, which still knows, leaves the body out."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.WEBSOCKET:
-            await websocket(scope, receive, send)
+        try:
+            hosts.check(scope)
+            if scope["type"] == ScopeType.WEBSOCKET:
+                await websocket(scope, receive, send)
+                return
+            if scope["method"] == "OPTIONS":
+                await _options(scope, send, cors)
+                return
+        except (DomainError, HTTPException) as error:
+            await _refuse(scope, receive, send, error)
             return
         taken: Any = scope  # the union of Litestar's scope types does not survive a copy
-        # What streams is at other addresses: a HEAD there would open a stream without a body.
-        if scope["method"] == "HEAD" and scope["path"].startswith(("/api/", "/auth/")):
+        if scope["method"] == "HEAD" and is_head_taken(scope["path"]):
             taken = {**scope, "method": "GET"}
-        await app(taken, receive, send)
+        try:
+            await app(taken, receive, send)
+        finally:
+            if taken is not scope:
+                # Which route it was is found on the way; who watches from outside wants to know (seen.py).
+                scope["path_template"] = taken.get("path_template", "")
 
     return answer
+
+
+async def _options(scope: Any, send: Any, cors: Cors) -> None:
+    """204 with what may be asked. Raises Forbidden, NotFoundException."""
+    headers = []
+    if is_preflight(scope):
+        cors.check(scope)
+    else:
+        headers.append((b"allow", allow(_methods(scope), scope["path"]).encode()))
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _methods(scope: Any) -> list[str]:
+    """What there are handlers for. Litestar's own OPTIONS names the methods of one of them only."""
+    app: Litestar = scope["litestar_app"]
+    try:
+        # No route has it, so the router says which there are; only a refusal does.
+        app.asgi_router.handle_routing(path=normalize_path(scope["path"]), method="TRACE")
+    except MethodNotAllowedException as refusal:
+        return (refusal.headers or {})["allow"].split(", ")
+    raise AssertionError("TRACE is nobody's method")
+
+
+async def _refuse(scope: Any, receive: Any, send: Any, error: DomainError | HTTPException) -> None:
+    is_websocket = scope["type"] == ScopeType.WEBSOCKET
+    if is_websocket:
+        # The handshake can be refused with an answer (ASGI's websocket.http.response).
+        await receive()
+        scope = {**scope, "type": "http", "method": "GET"}
+    request: Request[Any, Any, Any] = Request(scope, receive, send)
+    response = refused(request, error) if isinstance(error, DomainError) else from_litestar(request, error)
+
+    async def say(message: Any) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"} if is_websocket else message)
+
+    await response.to_asgi_response(app=None, request=request)(scope, receive, say)

@@ -16,17 +16,18 @@ from litestar.exceptions import HTTPException, ValidationException
 from msgspec import Meta
 
 from app.pipeline import seen
-from app.pipeline.body import Malformed, field_error
+from app.pipeline.body import field_error
 from app.pipeline.etag import etag
+from app.pipeline.methods import allow
 from app.pipeline.request_id import request_id
-from domain import db, errors
+from domain import bugs, db, errors
 from domain.errors import DomainError, FieldError
 from domain.teams.refusals import Explanation
 
 log = logging.getLogger("maycole.errors")
 
 STATUS: Final[dict[type[DomainError], int]] = {
-    Malformed: 400,
+    errors.Malformed: 400,
     errors.Invalid: 422,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
@@ -48,6 +49,7 @@ CODES: Final = {
     405: "method_not_allowed",
     413: "body_too_large",
     415: "unsupported_media_type",
+    500: "internal_error",
 }
 RETRY_AFTER_S: Final = 1
 
@@ -89,14 +91,8 @@ def refused(request: Request[Any, Any, Any], error: DomainError) -> Response[Any
 def unreachable(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """Postgres does not answer: 503, and the client may try again."""
     log.warning("%s the database: %s: %s", request_id(request.scope), type(error).__name__, error)
-    return _problem(
-        request,
-        503,
-        "database_unavailable",
-        "The database does not answer at the moment.",
-        details={"retryAfter": RETRY_AFTER_S},
-        headers={"Retry-After": str(RETRY_AFTER_S)},
-    )
+    said = "The database does not answer at the moment."
+    return refused(request, errors.Unavailable(said, code="database_unavailable", retryAfter=RETRY_AFTER_S))
 
 
 def from_litestar(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
@@ -104,22 +100,28 @@ def from_litestar(request: Request[Any, Any, Any], error: HTTPException) -> Resp
     if isinstance(error, ValidationException) and isinstance(error.extra, list):
         found = tuple(_field(request, item) for item in error.extra)
         detail = "; ".join(field.detail for field in found) or error.detail
-        return _problem(request, 422, "invalid", detail, found)
+        return refused(request, errors.Invalid(detail, errors=found))
     if error.status_code >= 500:
         return unforeseen(request, error)
     code = CODES.get(error.status_code, "bad_request")
-    return _problem(request, error.status_code, code, error.detail, headers=dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers = {"Allow": allow(headers.get("allow", "").split(", "), request.scope["path"])}
+    return _problem(request, error.status_code, code, error.detail, headers=headers)
 
 
 def unforeseen(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """A bug of ours."""
-    log.error("%s failed", request_id(request.scope), exc_info=error)
-    return _problem(request, 500, "internal_error", "Something went wrong on our side.")
+    known_as = request_id(request.scope)
+    log.error("%s failed", known_as, exc_info=error)
+    where = f"{request.scope['method']} {request.scope.get('path_template', '')}"
+    bugs.report(error, where=where, request_id=known_as)
+    return _problem(request, 500, CODES[500], "Something went wrong on our side.")
 
 
 def no_such_file(request: Request[Any, Any, Any], error: OSError) -> Response[Any]:
     """For routes that serve files: a name that no file can have is one that no file has."""
-    return _problem(request, 404, "not_found", "There is no such file.")
+    return refused(request, errors.NotFound("There is no such file."))
 
 
 HANDLERS: Final[dict[Any, Any]] = {

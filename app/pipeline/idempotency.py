@@ -25,13 +25,12 @@ from litestar.response.base import ASGIResponse
 from litestar.routes import HTTPRoute
 
 from app.pipeline import positions
-from app.pipeline.body import Malformed
 from app.pipeline.errors import HANDLERS
 from app.pipeline.identity import provide_actor
 from domain import db, idempotency, last_commit
 from domain.actor import Actor
 from domain.auth import throttle
-from domain.errors import DomainError
+from domain.errors import DomainError, Malformed
 from domain.idempotency import KEY_CHARS_MAX, Answer, Asked
 
 log = logging.getLogger("maycole.idempotency")

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 from litestar import Request
 
+from app.pipeline import versions
 from app.pipeline.request_id import request_id
 from channels import rpc
 from domain.actor import Actor, source
@@ -75,6 +76,7 @@ async def _caller(request: Request[Any, Any, Any]) -> Actor:
     nobody = await provide_actor(request)
     asked = credentials.recent if request.method == "GET" else credentials.identify
     identity = await asked(_claims(request, nobody.ip), nobody)
+    versions.pinned(request.scope, identity.api_version)
     caller = identity.acting(nobody)
     if caller.is_staff and request.query_params.get("explain") == "true":
         caller = msgspec.structs.replace(caller, explain=True)

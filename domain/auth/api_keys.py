@@ -17,7 +17,7 @@ import asyncpg
 import msgspec
 from msgspec import UNSET
 
-from domain import db, ids, pages
+from domain import db, ids, pages, versions
 from domain.actor import Actor
 from domain.auth import key_text, mfa, sessions
 from domain.auth.api_keys_model import (
@@ -67,8 +67,9 @@ async def create(actor: Actor, new: NewApiKey) -> ApiKeyWithSecret:
         # Never before the membership that it acts for, whatever the clock of another process said of that.
         await db.execute(
             """INSERT INTO api_keys
-                   (id, user_id, team_id, name, key, scopes, addresses, status, expires_at, created_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, 'active', $8, GREATEST($9, (
+                   (id, user_id, team_id, name, key, scopes, addresses, api_version, status, expires_at,
+                    created_at)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $10, 'active', $8, GREATEST($9, (
                    SELECT joined_at FROM team_members WHERE team_id = $3 AND user_id = $2)))""",
             key_id,
             actor.user,
@@ -79,6 +80,7 @@ async def create(actor: Actor, new: NewApiKey) -> ApiKeyWithSecret:
             addresses,
             new.expires_at,
             now(),
+            versions.NEWEST,
         )
         row = await _own(actor, key_id)
         await record(actor, ApiKeyCreated(team_id=_trail(row), key=_key(row)))

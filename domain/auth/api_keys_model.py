@@ -65,6 +65,9 @@ class ApiKey(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         datetime | None, Meta(description="until when the text before the last rotation is good, too")
     ]
     last_used: Annotated[datetime | None, Meta(description="to the minute")]
+    api_version: Annotated[
+        str, Meta(description="the version of the API it is answered in: the newest when it was made")
+    ]
     created_at: datetime
 
 

@@ -30,7 +30,7 @@ _NONE: Final = "0" * 64  # no text has this hash
 class Identity(msgspec.Struct, frozen=True):
     """Whom a credential stands for, as the database has it now.
 
-    `credential` is the id of the session or of the key; `exp` and `limits` are a key's.
+    `credential` is the id of the session or of the key; `exp`, `limits` and `api_version` are a key's.
     """
 
     user_id: str
@@ -40,6 +40,7 @@ class Identity(msgspec.Struct, frozen=True):
     name: str
     limits: Limits | None = None
     exp: int = 0
+    api_version: str | None = None
 
     def acting(self, nobody: Actor) -> Actor:
         """The caller, now known. A key has no part in what its user is to the platform."""
@@ -125,7 +126,7 @@ _SESSIONS: Final = """
     SELECT s.id AS credential, u.id AS user_id, u.personal_team_id, u.is_staff, u.name,
            NULL::text AS team_id, NULL::text[] AS scopes, NULL::text[] AS addresses, NULL::text AS key,
            NULL::text AS previous_key, NULL::timestamptz AS previous_until, NULL::timestamptz AS expires_at,
-           NULL::timestamptz AS last_used, true AS holds
+           NULL::timestamptz AS last_used, NULL::text AS api_version, true AS holds
     FROM user_sessions s JOIN users u ON u.id = s.user_id
     WHERE s.id {which} AND s.revoked_at IS NULL AND s.expires_at > $1 AND u.disabled_at IS NULL"""
 # What a team's key acts for is a membership: who leaves a team and joins it again makes new keys.
@@ -133,7 +134,7 @@ _KEYS: Final = """
     SELECT k.id AS credential, u.id AS user_id, u.personal_team_id, u.is_staff, u.name,
            k.team_id, k.scopes, k.addresses, k.key,
            k.previous_key, k.previous_until, k.expires_at,
-           k.last_used,
+           k.last_used, k.api_version,
            k.status = 'active' AND (k.expires_at IS NULL OR k.expires_at > $1) AND u.disabled_at IS NULL
              AND (k.team_id IS NULL OR EXISTS (
                  SELECT FROM team_members m JOIN teams t ON t.id = m.team_id
@@ -173,6 +174,7 @@ def _identity(row: asyncpg.Record) -> Identity:
         name=row["name"],
         limits=limits,
         exp=int(row["expires_at"].timestamp()) if row["expires_at"] else 0,
+        api_version=row["api_version"],
     )
 
 

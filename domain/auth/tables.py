@@ -133,6 +133,7 @@ class ApiKeys(Table, tablename="api_keys"):
     last_used = Timestamptz(null=True, default=None)
     expires_at = Timestamptz(null=True, default=None)
     created_at = Timestamptz(null=False, default=None)
+    api_version = Text(null=False, default="")
 
     api_keys_status = Check((status == "active") | (status == "revoked"))
 

@@ -90,7 +90,7 @@ async def test_an_upgrade_behind_a_request_that_is_still_answered_is_refused(ser
     where = urlsplit(served.url)
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
     upgrade = "\r\n".join(f"{name}: {said}" for name, said in ASKED.items())
-    first = "GET /api/health HTTP/1.1\r\nHost: x\r\n\r\n"
+    first = "GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
     writer.write(f"{first}GET /connection/websocket HTTP/1.1\r\n{upgrade}\r\n\r\n".encode())
     async with asyncio.timeout(WITHIN_S):
         said = await reader.read()

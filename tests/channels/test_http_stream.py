@@ -141,7 +141,7 @@ async def test_a_first_frame_beyond_the_limit_is_refused(http: httpx.AsyncClient
     assert (await http.post("/connection/http_stream", content=frame)).status_code == 413
     where = http.base_url
     reader, writer = await asyncio.open_connection(where.host, where.port)
-    writer.write(f"GET /connection/sse?cf_connect={frame} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    writer.write(f"GET /connection/sse?cf_connect={frame} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     assert b" 400 " in await reader.readline(), "longer than the server takes an address"
     writer.close()
 
@@ -153,7 +153,7 @@ async def test_who_sends_a_frame_bit_by_bit_is_not_waited_for_for_ever(
     monkeypatch.setattr("channels.emulation.UPLOAD_WITHIN_S", 0.05)
     where = urlsplit(url)
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
-    writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{".encode())
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{{".encode())
     assert b" 408 " in await reader.readline()
     writer.close()
 
@@ -273,9 +273,8 @@ async def test_one_that_stops_reading_is_cut_off_and_others_are_not_held_up(
             {"id": 2, "subscribe": {"channel": stream.channel}},
         )
     ).encode()
-    head = (
-        f"POST /connection/http_stream HTTP/1.1\r\nHost: x\r\nContent-Length: {len(frame)}\r\n\r\n".encode()
-    )
+    asked = "POST /connection/http_stream HTTP/1.1"
+    head = f"{asked}\r\nHost: [::1]\r\nContent-Length: {len(frame)}\r\n\r\n".encode()
     await asyncio.get_running_loop().sock_sendall(plug, head + frame)
     async with raw(url, token=stream.ann.token) as fast:
         await fast.ask(subscribe={"channel": stream.channel})

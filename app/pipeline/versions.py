@@ -1,0 +1,41 @@
+"""Which version of the API a request is for: the `API-Version` it names, else its key's, else the newest."""
+
+from typing import Any, Final
+
+from litestar import Request
+
+from domain.errors import Malformed
+from domain.versions import NEWEST, SUPPORTED
+
+HEADER: Final = b"api-version"
+
+
+async def choose(request: Request[Any, Any, Any]) -> None:
+    """A before_request step. Raises Malformed `unknown_api_version`, which says what there is."""
+    asked = request.headers.get("api-version")
+    if asked is not None:
+        request.scope["state"]["api_version"] = _known(asked.strip())
+
+
+def pinned(scope: Any, version: str | None) -> None:
+    """What was pinned where nothing was asked for; raises as choose does."""
+    if version is not None:
+        state = scope["state"]
+        if "api_version" not in state:
+            state["api_version"] = _known(version)
+
+
+def chosen(scope: Any) -> str:
+    """What this request is answered in."""
+    version: str = scope.get("state", {}).get("api_version", NEWEST)
+    return version
+
+
+def _known(version: str) -> str:
+    if version not in SUPPORTED:
+        raise Malformed(
+            "There is no such version of the API: `supported` has those there are.",
+            code="unknown_api_version",
+            supported=list(SUPPORTED),
+        )
+    return version
