@@ -15,7 +15,8 @@ from channels import rpc
 from domain.actor import Actor, source
 from domain.auth import credentials
 from domain.auth.tokens import Claims
-from domain.errors import Forbidden, Unauthenticated
+from domain.errors import Unauthenticated
+from domain.teams import policy
 
 USER_AGENT_MAX = 400
 # `opt` of a route, or of all in a controller, that API keys may use; its verb asks for a scope.
@@ -68,9 +69,10 @@ async def standing(request: Request[Any, Any, Any]) -> Callable[[], Awaitable[Ac
 async def _caller(request: Request[Any, Any, Any]) -> Actor:
     nobody = await provide_actor(request)
     identity = await credentials.identify(_claims(request, nobody.ip), nobody)
-    if identity.limits is not None and not request.route_handler.opt.get("by_key"):
-        raise Forbidden("Sign in for this: an API key may not do it.", code="session_required")
     caller = identity.acting(nobody)
+    if not request.route_handler.opt.get("by_key"):
+        # A key that makes keys would be a key for ever.
+        policy.require_session(caller)
     if caller.is_staff and request.query_params.get("explain") == "true":
         caller = msgspec.structs.replace(caller, explain=True)
     return caller

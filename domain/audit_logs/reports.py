@@ -95,9 +95,9 @@ class Report(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
     team_id: str
     preset: Preset
-    since: datetime | None = msgspec.field(name="from")
-    until: datetime | None = msgspec.field(name="to")
-    made_at: datetime
+    since: Annotated[datetime | None, Meta(description="rows from this time on")] = msgspec.field(name="from")
+    until: Annotated[datetime | None, Meta(description="rows before this time")] = msgspec.field(name="to")
+    made_at: Annotated[datetime, Meta(description="when")]
     members: list[MemberAccess] = []
     keys: list[KeyAccess] = []
     rows: list[AuditRecord] = []

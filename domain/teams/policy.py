@@ -144,6 +144,20 @@ async def require_grant(actor: Actor, team_id: str, role: Role, permission: str)
         raise await refusals.explained(actor, refused, team_id, permission, role)
 
 
+def require_staff(actor: Actor) -> None:
+    """Raises Forbidden `staff_only`; the try is in the caller's own trail, for it is about no team."""
+    if not actor.is_staff:
+        denials.note(actor, actor.team(None), "staff", None)
+        raise Forbidden("This is for the platform's staff.", code="staff_only")
+
+
+def require_session(actor: Actor) -> None:
+    """Raises Forbidden `session_required` for an API key; the try is in the trail of the key's own team."""
+    if actor.limits is not None:
+        denials.note(actor, actor.team(None), "session", None)
+        raise Forbidden("Sign in for this: an API key may not do it.", code="session_required")
+
+
 async def roles_of(user_ids: Collection[str]) -> dict[str, dict[str, Role]]:
     """For each of these users, the role in every team they are in: `{user: {team: role}}`, in one query."""
     rows = await db.fetch(f"{_HELD} ORDER BY m.team_id", list(user_ids))
