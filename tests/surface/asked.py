@@ -7,7 +7,7 @@ get as far as the product; what else ids may look like is in test_hostile_string
 
 import asyncio
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Final
 
 import schemathesis
@@ -37,6 +37,8 @@ CHECKS: Final = (
     "ignored_auth",
     "unsupported_method",
 )
+# Each operation by itself: what was learned of one would be sent to it, and to others, over and over.
+ALONE: Final = {"extra-data-sources": {"responses": False}}
 _ROWS: Final = {row.route: row for row in matrix.read().routes if " # " not in row.name}
 
 
@@ -48,12 +50,12 @@ def operations(document: Json) -> Iterator[Operation]:
 
 
 async def findings(
-    scene: Scene, document: Json, url: str, caller: str, share: Sequence[Operation], examples: int
+    scene: Scene, document: Json, url: str, caller: str, operation: Operation, examples: int
 ) -> tuple[int, list[str]]:
     """How many requests were made by this caller, and what was wrong with the answers."""
     config = {
         "base-url": url,
-        "operations": [await _of(scene, caller, operation) for operation in share],
+        **await _who(scene, caller, operation),
         "generation": {
             "mode": "all",
             "max-examples": examples,
@@ -66,20 +68,21 @@ async def findings(
             "stateful": {"enabled": False},
             "examples": {"enabled": False},
             # Every limit of every field, and each method that there is not: many requests.
-            "coverage": {"enabled": examples > FEW},
+            "coverage": {"enabled": examples > FEW, **ALONE},
+            "fuzzing": {**ALONE, "error-feedback": {"enabled": False}},
         },
         "warnings": False,
         "workers": 1,
         "continue-on-failure": True,
     }
     schema = schemathesis.openapi.from_dict(document, config=SchemathesisConfig.from_dict(config))
-    only = schema.include(name=[f"{method} {path}" for method, path, _ in share])
+    only = schema.include(method=operation[0], path=operation[1])
     return await asyncio.to_thread(_run, only, caller)
 
 
-async def _of(scene: Scene, caller: str, operation: Operation) -> Json:
+async def _who(scene: Scene, caller: str, operation: Operation) -> Json:
     """Who asks for this operation, and with which ids."""
-    method, path, route = operation
+    _, path, route = operation
     person = await _stand_in(scene, caller) if route.disposable else scene.person(caller)
     token = person.token if person is not None else None
     if caller == "key":
@@ -87,7 +90,6 @@ async def _of(scene: Scene, caller: str, operation: Operation) -> Json:
     whose = "owner" if caller == "nobody" else caller
     given = await ids_for(scene, route, whose, "own", person=person, anew=True)
     return {
-        "include-name": f"{method} {path}",
         "headers": {"Authorization": f"Bearer {token}"} if token else {},
         "parameters": {f"path.{name}": given[_snake(name)] for name in re.findall(r"{(\w+)}", path)},
     }

@@ -22,6 +22,10 @@ async def test_every_answer_is_one_that_the_document_has(
 ) -> None:
     every = list(operations(document))
     share = every if EXAMPLES else every[CALLERS.index(caller) :: len(CALLERS)]
-    total, wrong = await findings(scene, document, url, caller, share, EXAMPLES or FEW)
+    total, wrong = 0, []
+    for operation in share:
+        asked, found = await findings(scene, document, url, caller, operation, EXAMPLES or FEW)
+        total += asked
+        wrong += found
     assert total >= len(share)
     assert not wrong, "\n".join(wrong)
