@@ -5,6 +5,7 @@ fails, and so does one that leaves no row and has no reason for it in WITHOUT_A_
 leaves one after all.
 """
 
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -57,6 +58,8 @@ def test_the_walk_is_over_every_changing_route() -> None:
         succeeds = route.roles.get("owner", route.answers) < 300
         assert succeeds, f"{name}: say in tests/authz/performing.py how it is done with success"
     assert len(BY_KEY) > 10
+    told = Path("docs/audit.md").read_text()
+    assert [name for name in {*WITHOUT_A_ROW, WITH_A_PROVIDER[1]} if f"`{name}`" not in told] == []
 
 
 @pytest.mark.parametrize("name", WALKED)

@@ -13,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
+import pytest
 
 from tests.app.test_surface import JUNK
 from tests.authz import people
@@ -23,6 +24,7 @@ from tests.surface.hostile import TEXTS, Field, fields
 
 # In the short tier a place gets one in so many of the texts.
 EVERY: Final = 1 if os.environ.get("EXAMPLES") else 40
+pytestmark = pytest.mark.timeout(3600)  # the long tier
 LONE: Final = '"a\\ud800b"', '"\\udfff"', '"\\ud800\\ud800"'
 
 
@@ -138,7 +140,8 @@ async def test_every_parameter_takes_any_text_or_refuses_it(scene: Scene, docume
         for name in (*named, "explain"):
             place += 1
             for text in some(place):
-                query = f"{name}={quote(text)}&{quote(text)}={name}"
+                odd = quote(text)[:20_000]
+                query = f"{name}={odd}&{odd}={name}"
                 answer = await call(query=query, body=b"{}" if "requestBody" in operation else None)
                 assert answer.status_code < 500, (operation["operationId"], query[:80], answer.text)
     assert place > 100

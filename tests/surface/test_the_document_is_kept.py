@@ -1,4 +1,4 @@
-"""What the OpenAPI document says is what the server does, whoever asks: generated requests, no 5xx.
+"""What the OpenAPI document says is what the server does, whoever asks: generated requests, never a 5xx.
 
 The short tier is a few requests to each operation, by one caller each; `make surface` (EXAMPLES=…) is every
 operation by every caller, with every limit of every field.
