@@ -59,6 +59,8 @@ class Denials:
         self._actors: dict[_Tried, tuple[Actor, str | None]] = {}
         self._times: Counter[_Tried] = Counter()
         self._written: dict[_Tried, float] = {}
+        # Two at once would both find the same try unwritten.
+        self._one_writes = asyncio.Lock()
 
     def note(self, actor: Actor, team_id: str, permission: str, role: str | None) -> None:
         """A member was refused. Whose right is looked at on behalf of others (an inviter's) tried nothing."""
@@ -87,6 +89,10 @@ class Denials:
 
     async def write(self) -> None:
         """Write down what is due. Raises what is in db.UNREACHABLE; what was not written stays."""
+        async with self._one_writes:
+            await self._write()
+
+    async def _write(self) -> None:
         at = asyncio.get_running_loop().time()
         self._written = {tried: when for tried, when in self._written.items() if at - when < AGAIN_AFTER_S}
         for tried in [tried for tried in self._actors if tried not in self._written]:

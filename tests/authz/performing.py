@@ -52,14 +52,14 @@ class Stage:
 Prepare = Callable[[Stage], Awaitable[Act]]
 
 
-async def from_the_matrix(stage: Stage, route: Route) -> Act:
-    """The row's own case: an owner, on a thing of their own."""
+async def from_the_matrix(stage: Stage, route: Route, *, anew: bool = True) -> Act:
+    """The row's own case: an owner, on a thing of their own; with `anew` on one that may be used up."""
     scene = stage.scene
     if route.section == "team":
         person = scene.acme.owner
     else:
         person = scene.staff if route.section == "staff" else await _ann(stage)
-    given = await ids_for(scene, route, "owner", "own", person=person, anew=True)
+    given = await ids_for(scene, route, "owner", "own", person=person, anew=anew)
     team_id = person.personal_team_id if route.section == "account" else scene.acme.team_id
     for name in ("team_id", "team_on_offer"):
         team_id = given.get(name, team_id)

@@ -70,19 +70,24 @@ async def test_a_change_leaves_a_row(stage: Stage, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BY_THE_SIGNED_IN)
-async def test_a_change_over_the_socket_leaves_the_same_row(stage: Stage, url: str, name: str) -> None:
-    act = await from_the_matrix(stage, row_of(name))
+async def test_a_change_over_the_socket_leaves_a_row_and_names_the_key(
+    stage: Stage, url: str, name: str
+) -> None:
+    act, route = await from_the_matrix(stage, row_of(name)), row_of(name)
     assert act.person is not None
-    await check(act, await over_the_socket(url)(name.split(" ")[0], act, act.person.token))
+    token, key_id = act.person.token, None
+    if route.is_for_keys:
+        token = await stage.scene.key(act.person, route.key_scopes or [])
+        key_id = key_text.id_of(token)
+    await check(act, await over_the_socket(url)(route.method, act, token), key_id=key_id)
 
 
-@pytest.mark.parametrize("name", BY_KEY)
-async def test_a_change_with_a_key_names_the_key(stage: Stage, url: str, name: str) -> None:
-    for ask in (over_rest(stage), over_the_socket(url)):
-        act = await from_the_matrix(stage, row_of(name))
-        assert act.person is not None
-        key = await stage.scene.key(act.person, row_of(name).key_scopes or [])
-        await check(act, await ask(name.split(" ")[0], act, key), key_id=key_text.id_of(key))
+@pytest.mark.parametrize("name", BY_KEY[::4])
+async def test_a_key_over_rest_is_named_as_well(stage: Stage, name: str) -> None:
+    act, route = await from_the_matrix(stage, row_of(name)), row_of(name)
+    assert act.person is not None
+    token = await stage.scene.key(act.person, route.key_scopes or [])
+    await check(act, await over_rest(stage)(route.method, act, token), key_id=key_text.id_of(token))
 
 
 async def check(act: Act, asked: Asked, *, key_id: str | None = None) -> None:
