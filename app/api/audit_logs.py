@@ -23,10 +23,19 @@ from domain.pages import LIMIT_DEFAULT
 
 REPORT_FORMS: Final = get_args(reports.Form)
 EXPORT_FORMS: Final = get_args(exports.Form)
+
+
+class Exported(msgspec.Struct, frozen=True, kw_only=True):
+    """An export as JSON: every row that matches, the oldest first."""
+
+    success: Literal[True] = True
+    data: list[AuditRecord]
+
+
 # A report and an export are other things than a page; as files, they are no JSON.
 OTHER_FORMS: Final = (
     Also(One[reports.Report]),
-    Also(list[AuditRecord]),
+    Also(Exported),
     *(Also(None, media=MEDIA[form].partition(";")[0]) for form in ("csv", "ndjson", "html")),
 )
 _TIME: Final[dict[str, Any]] = {"max_length": 40, "schema_extra": {"format": "date-time"}}

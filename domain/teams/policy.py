@@ -20,6 +20,7 @@ from domain.errors import Forbidden, Invalid, NotFound
 from domain.teams import refusals
 from domain.teams.denials import denials
 from domain.teams.memory import Memory
+from domain.users import service as users
 
 BuiltIn = Literal["viewer", "member", "admin", "owner"]
 RoleName = Annotated[
@@ -148,7 +149,7 @@ def require_staff(actor: Actor) -> None:
     """Raises Forbidden `staff_only`; the try is in the caller's own trail, for it is about no team."""
     if not actor.is_staff:
         denials.note(actor, actor.team(None), "staff", None)
-        raise Forbidden("This is for the platform's staff.", code="staff_only")
+    users.require_staff(actor)
 
 
 def require_session(actor: Actor) -> None:

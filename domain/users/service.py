@@ -15,10 +15,9 @@ from msgspec import UNSET
 from domain import db, pages
 from domain.actor import Actor
 from domain.clock import now
-from domain.errors import Conflict, FieldError, Invalid, NotFound, Stale
+from domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, Stale
 from domain.pages import Page
 from domain.record import record
-from domain.teams import policy
 from domain.users.model import (
     NewProfile,
     Profile,
@@ -254,7 +253,7 @@ async def is_open(user_id: str) -> bool:
 
 async def listed(actor: Actor, query: str | None, *, limit: int, cursor: str | None) -> Page[StaffUser]:
     """All accounts, newest first, or those whose name or address has `query` in it. For staff."""
-    policy.require_staff(actor)
+    require_staff(actor)
     scope = f"users {actor.user} {query}"
     before = pages.unseal(cursor, scope=scope)[0] if cursor else None
     rows = await db.fetch(
@@ -273,7 +272,7 @@ async def listed(actor: Actor, query: str | None, *, limit: int, cursor: str | N
 
 async def for_staff(actor: Actor, user_id: str, *, lock: bool = False) -> StaffUser:
     """One account, as staff sees it. Raises NotFound."""
-    policy.require_staff(actor)
+    require_staff(actor)
     row = await db.fetchrow(
         f"SELECT * FROM users WHERE id = $1 {'FOR NO KEY UPDATE' if lock else ''}",  # noqa: S608 - no input
         user_id,
@@ -281,6 +280,12 @@ async def for_staff(actor: Actor, user_id: str, *, lock: bool = False) -> StaffU
     if row is None:
         raise NotFound.of("user")
     return db.as_struct(StaffUser, row)
+
+
+def require_staff(actor: Actor) -> None:
+    """Raises Forbidden `staff_only`."""
+    if not actor.is_staff:
+        raise Forbidden("This is for the platform's staff.", code="staff_only")
 
 
 async def set_disabled(user_id: str, at: datetime | None) -> None:
