@@ -71,6 +71,7 @@ async def findings(
             "coverage": {"enabled": examples > FEW, **ALONE},
             "fuzzing": {**ALONE, "error-feedback": {"enabled": False}},
         },
+        "cache": {"enabled": False},
         "warnings": False,
         "workers": 1,
         "continue-on-failure": True,
