@@ -6,8 +6,9 @@ READY := $(VENV)/.ready
 ARGS ?=
 ALTERATIONS ?= 2000
 TESTERS ?= 3
+EXAMPLES ?= 20
 
-.PHONY: help run demo test conformance faults exact tampering check format bench proto passwords errors lock clean
+.PHONY: help run demo test conformance faults exact tampering surface check format bench proto passwords errors lock clean
 
 help: ## what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +55,9 @@ exact: $(READY) ## limits are exact across processes: 100 means 100, twenty time
 
 tampering: $(READY) ## 2,000 alterations of an audit trail, each looked for (ALTERATIONS=500)
 	ALTERATIONS=$(ALTERATIONS) $(VENV)/bin/pytest -q tests/domain/test_tampering.py
+
+surface: $(READY) ## all that may be sent over HTTP, by everybody: no 5xx (EXAMPLES=100 ARGS="-k viewer")
+	EXAMPLES=$(EXAMPLES) $(VENV)/bin/pytest -q tests/surface $(ARGS)
 
 proto: $(READY) ## write the Protobuf code from channels/client.proto
 	$(PY) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. channels/client.proto

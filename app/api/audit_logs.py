@@ -10,6 +10,7 @@ from litestar.params import QueryParameter
 
 from app.api.downloads import MEDIA, Download, attachment, require_http
 from app.api.envelope import Cursor, Limit, Live, One, TeamId, live
+from app.api.openapi import ALSO, Also
 from app.pages import audit_reports
 from app.pipeline.identity import BY_KEY, standing
 from domain.actor import Actor
@@ -22,6 +23,21 @@ from domain.pages import LIMIT_DEFAULT
 
 REPORT_FORMS: Final = get_args(reports.Form)
 EXPORT_FORMS: Final = get_args(exports.Form)
+
+
+class Exported(msgspec.Struct, frozen=True, kw_only=True):
+    """An export as JSON: every row that matches, the oldest first."""
+
+    success: Literal[True] = True
+    data: list[AuditRecord]
+
+
+# A report and an export are other things than a page; as files, they are no JSON.
+OTHER_FORMS: Final = (
+    Also(One[reports.Report]),
+    Also(Exported),
+    *(Also(None, media=MEDIA[form].partition(";")[0]) for form in ("csv", "ndjson", "html")),
+)
 _TIME: Final[dict[str, Any]] = {"max_length": 40, "schema_extra": {"format": "date-time"}}
 
 
@@ -30,7 +46,7 @@ class AuditLogsController(Controller):
     tags = ("audit logs",)
     opt = BY_KEY
 
-    @get("/")
+    @get("/", opt={ALSO: OTHER_FORMS})
     async def page(
         self,
         request: Request[Any, Any, Any],

@@ -7,7 +7,7 @@ operation says who may call it (a handler that takes `caller` needs a token) and
 
 import inspect
 import re
-from typing import Any, Final, get_args, get_origin
+from typing import Any, Final, NamedTuple, get_args, get_origin
 
 import msgspec
 from litestar import Litestar, Response
@@ -47,7 +47,7 @@ IF_MATCH: Final = {
     "name": "If-Match",
     "in": "header",
     "description": "the ETag of the version you have: refuse (412) if there is another one now",
-    "schema": {"type": "string"},
+    "schema": {"type": "string", "pattern": r'^(\*|"[0-9]{1,18}")$'},
 }
 IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
@@ -55,6 +55,8 @@ IDEMPOTENCY_KEY: Final = {
     "description": "new for each change: repeated with the same key, it gets the first answer again",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
 }
+# `opt` of a route that also answers with something else than its type says: a tuple of Also.
+ALSO: Final = "also"
 # Down, the server says so in the form in which it says that it is up.
 DOWN: Final = ("system.health", "system.ready")
 HEADERS: Final[dict[str, Json]] = {
@@ -68,6 +70,14 @@ HEADERS: Final[dict[str, Json]] = {
     },
     "X-Stream-Position": {"description": "what this change has reached: `channel@offset`, space separated"},
 }
+
+
+class Also(NamedTuple):
+    """One more thing that a route answers with when all is well; `kind` is None for what is no JSON."""
+
+    kind: Any
+    status: int = 200
+    media: str = "application/json"
 
 
 def document(app: Litestar, drafted: Json) -> Json:
@@ -173,12 +183,28 @@ def _responses(draft: Json, handler: HTTPRouteHandler, schema: dict[Any, Json]) 
     failures = {
         code: {"description": text, "content": problem} for code, text in FAILURES.items() if applies[code]
     }
-    return {status: success, **failures}
+    answers = {status: success}
+    for also in handler.opt.get(ALSO, ()):
+        _add(answers, also, schema)
+    return {**answers, **failures}
+
+
+def _add(answers: Json, also: Also, schema: dict[Any, Json]) -> None:
+    """Write one more answer beside those that are there."""
+    description = inspect.getdoc(get_origin(also.kind) or also.kind) if also.kind else "A file."
+    answer = answers.setdefault(str(also.status), {"description": description, "content": {}})
+    kind = schema[also.kind] if also.kind else {"type": "string"}
+    known = answer["content"].get(also.media)
+    either = [*known["schema"].get("anyOf", [known["schema"]]), kind] if known else []
+    answer["content"][also.media] = {"schema": {"anyOf": either} if known else kind}
 
 
 def _types(handler: HTTPRouteHandler) -> list[Any]:
     body = handler.parsed_data_field
-    return [kind for kind in (body.annotation if body else None, _answer(handler)) if kind is not None]
+    others = [also.kind for also in handler.opt.get(ALSO, ())]
+    return [
+        kind for kind in (body.annotation if body else None, _answer(handler), *others) if kind is not None
+    ]
 
 
 def _answer(handler: HTTPRouteHandler) -> Any:

@@ -9,6 +9,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from app.api.envelope import Cursor, Limit, Live, Many, One, live, many, one
 from app.api.invites import invited
+from app.api.openapi import ALSO, Also
 from app.pipeline.etag import etag
 from app.pipeline.identity import BY_KEY
 from app.pipeline.policies import LIMITED_AS_CREATE_TEAM, LIMITED_AS_TEAMS
@@ -17,7 +18,7 @@ from domain.auth import mfa
 from domain.pages import LIMIT_DEFAULT
 from domain.teams import deletion, members, transfer
 from domain.teams import service as teams
-from domain.teams.invites_model import NewInvite
+from domain.teams.invites_model import Invite, NewInvite
 from domain.teams.model import Member, NewMember, NewTeam, RoleChange, Team, TeamBody
 from domain.teams.transfer_model import NewTransfer, Transfer
 
@@ -135,7 +136,7 @@ class TeamsController(Controller):
         """Who is in the team; `position` is that of `team:<teamId>`."""
         return live(*await members.page(caller, team_id, limit=limit, cursor=cursor))
 
-    @post("/{team_id:str}/members", opt=BY_KEY)
+    @post("/{team_id:str}/members", opt={**BY_KEY, ALSO: (Also(One[Invite], status=202),)})
     async def add_member(
         self, team_id: FromPath[str], data: JSONBody[NewMember], caller: NamedDependency[Actor]
     ) -> Response[One[Member]]:

@@ -14,7 +14,7 @@ from domain.actor import Actor
 from domain.auth import accounts
 from domain.auth.accounts import Copy
 from domain.pages import LIMIT_DEFAULT
-from domain.teams import members
+from domain.teams import members, policy
 from domain.users import service as users
 from domain.users.model import NewProfile, Profile, PublicUser, StaffPatch, StaffUser, User, UserPatch
 
@@ -81,6 +81,7 @@ class UsersController(Controller):
         cursor: Cursor = None,
     ) -> Many[StaffUser]:
         """All accounts, newest first; for staff."""
+        policy.require_staff(caller)
         return many(await users.listed(caller, words, limit=limit, cursor=cursor))
 
     @get("/{user_id:str}", opt=BY_KEY)

@@ -87,6 +87,13 @@ async def refuse_nothing(request: Request[Any, Any, Any]) -> None:
     """A handler that takes a body gets one (a before_request hook); Litestar would say `'data'`."""
     if request.route_handler.parsed_data_field is None:
         return
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        # Unpacked, a kilobyte may be a gigabyte.
+        raise HTTPException(
+            status_code=415,
+            detail="Send the body as it is, without a content coding.",
+            headers={"Accept-Encoding": "identity"},
+        )
     try:
         with sending(request.scope):
             async with asyncio.timeout(BODY_WITHIN_S):

@@ -16,7 +16,8 @@ from channels import rpc
 from domain.actor import Actor, source
 from domain.auth import credentials
 from domain.auth.tokens import Claims
-from domain.errors import Forbidden, Unauthenticated
+from domain.errors import Unauthenticated
+from domain.teams import policy
 
 USER_AGENT_MAX = 400
 # `opt` of a route, or of all in a controller, that API keys may use; its verb asks for a scope.
@@ -45,8 +46,9 @@ async def identify(request: Request[Any, Any, Any]) -> None:
         let_in = request.route_handler.opt.get(LET_IN)
         known = let_in(request) if let_in is not None else None
         caller = request.scope["state"]["caller"] = known or await _caller(request)
-        if caller.key_id is not None and not request.route_handler.opt.get("by_key"):
-            raise Forbidden("Sign in for this: an API key may not do it.", code="session_required")
+        if not request.route_handler.opt.get("by_key"):
+            # A key that makes keys would be a key for ever.
+            policy.require_session(caller)
 
 
 async def provide_caller(request: Request[Any, Any, Any]) -> Actor:

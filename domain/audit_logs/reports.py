@@ -70,9 +70,9 @@ class MemberAccess(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
     user_id: str
     name: str
-    role: str
-    permissions: list[str]
-    joined_at: datetime
+    role: Annotated[str, Meta(description="what they are in the team")]
+    permissions: Annotated[list[str], Meta(description="what that role grants")]
+    joined_at: Annotated[datetime, Meta(description="when they came")]
     role_since: Annotated[datetime, Meta(description="when they got this role")]
     last_seen_at: Annotated[datetime | None, Meta(description="null if they have no session any more")]
     own_keys: Annotated[int, Meta(description="API keys of theirs that reach all of their teams")]
@@ -84,10 +84,10 @@ class KeyAccess(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     id: str
     user_id: str
     name: str
-    scopes: list[str]
+    scopes: Annotated[list[str], Meta(description="what it may do of what its user may")]
     created_at: datetime
-    expires_at: datetime | None
-    last_used: datetime | None
+    expires_at: Annotated[datetime | None, Meta(description="null if it does not end by itself")]
+    last_used: Annotated[datetime | None, Meta(description="null if it never was")]
 
 
 class Report(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -95,12 +95,12 @@ class Report(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
     team_id: str
     preset: Preset
-    since: datetime | None = msgspec.field(name="from")
-    until: datetime | None = msgspec.field(name="to")
-    made_at: datetime
-    members: list[MemberAccess] = []
-    keys: list[KeyAccess] = []
-    rows: list[AuditRecord] = []
+    since: Annotated[datetime | None, Meta(description="rows from this time on")] = msgspec.field(name="from")
+    until: Annotated[datetime | None, Meta(description="rows before this time")] = msgspec.field(name="to")
+    made_at: Annotated[datetime, Meta(description="when")]
+    members: Annotated[list[MemberAccess], Meta(description="of `access`: everybody in the team")] = []
+    keys: Annotated[list[KeyAccess], Meta(description="of `access`: the team's keys that are good")] = []
+    rows: Annotated[list[AuditRecord], Meta(description="what happened in the window")] = []
     has_more: Annotated[bool, Meta(description="there are more rows in the window than a report takes")] = (
         False
     )

@@ -16,6 +16,7 @@ from domain.auth.model import Session
 from domain.clock import now
 from domain.errors import Conflict
 from domain.record import record
+from domain.teams import policy
 from domain.teams import service as teams
 from domain.users import service as users
 from domain.users.model import (
@@ -85,6 +86,7 @@ async def staff_change(actor: Actor, user_id: str, patch: StaffPatch) -> StaffUs
 
     Raises Forbidden `staff_only`, NotFound, Conflict `own_account`, `account_deleted`.
     """
+    policy.require_staff(actor)
     async with db.transaction():
         before = await users.for_staff(actor, user_id, lock=True)
         if before.id == actor.user:

@@ -48,7 +48,7 @@ async def create(actor: Actor, new: NewApiKey) -> ApiKeyWithSecret:
 
     Raises Forbidden `scope_above_own`, `step_up_required`; Conflict `too_many_api_keys`.
     """
-    _require_session(actor)
+    policy.require_session(actor)
     await mfa.require_fresh(actor)
     scopes, addresses = _scopes(new.scopes), _addresses(new.addresses)
     if new.expires_at is not None and new.expires_at <= now():
@@ -89,7 +89,7 @@ async def create(actor: Actor, new: NewApiKey) -> ApiKeyWithSecret:
 
 async def listed(actor: Actor, team_id: str | None, *, limit: int, cursor: str | None) -> Page[ApiKey]:
     """The caller's keys, or all of a team for those who manage them; newest first, without revoked ones."""
-    _require_session(actor)
+    policy.require_session(actor)
     if team_id is not None:
         await policy.require(actor, team_id, "api_keys:manage")
     scope = f"api keys {actor.user} {team_id}"
@@ -110,7 +110,7 @@ async def change(actor: Actor, key_id: str, patch: ApiKeyPatch) -> ApiKey:
 
     Raises NotFound, Forbidden `scope_above_own`.
     """
-    _require_session(actor)
+    policy.require_session(actor)
     await mfa.require_fresh(actor)
     async with db.transaction():
         await sessions.hold(actor)
@@ -141,7 +141,7 @@ async def rotate(actor: Actor, key_id: str, by: Rotation) -> ApiKeyWithSecret:
 
     Raises NotFound.
     """
-    _require_session(actor)
+    policy.require_session(actor)
     await mfa.require_fresh(actor)
     text = key_text.new(key_id)
     async with db.transaction():
@@ -163,7 +163,7 @@ async def rotate(actor: Actor, key_id: str, by: Rotation) -> ApiKeyWithSecret:
 
 async def revoke(actor: Actor, key_id: str) -> None:
     """End a key of the caller's, or of a team whose keys they manage. Raises NotFound for any other."""
-    _require_session(actor)
+    policy.require_session(actor)
     async with db.transaction():
         row = await _locked(key_id)
         if row is None or not (row["user_id"] == actor.user or await _manages(actor, row["team_id"])):
@@ -211,12 +211,6 @@ async def refused(nobody: Actor, row: asyncpg.Record, reason: str) -> None:
                 team_id=row["team_id"] or row["personal_team_id"], key_id=row["credential"], reason=reason
             )
             await record(nobody, event)
-
-
-def _require_session(actor: Actor) -> None:
-    """Also asked at the door (app/pipeline/identity.py); a key that makes keys would be a key for ever."""
-    if actor.limits is not None:
-        raise Forbidden("Sign in for this: an API key may not do it.", code="session_required")
 
 
 async def _require_held(actor: Actor, team_id: str | None, scopes: Collection[str]) -> None:

@@ -3,6 +3,7 @@
 The request is refused at once; its row is written beside it, within a second or two, so that a flood of
 refusals waits for nothing and holds no connection. Of the same try by the same session or key there is one
 row a minute, which says how many there were. Strangers leave no row: a team's trail is not theirs to fill.
+What is about no team (the platform's staff's work, or what takes a session) is in the caller's own trail.
 """
 
 import asyncio
@@ -25,20 +26,21 @@ AT_MOST: Final = 1000
 
 
 class AccessDenied(Event, frozen=True, kw_only=True):
-    """A member tried what they may not."""
+    """A member tried what they may not; `role` is None where no role decides."""
 
     type = "teams.access_denied"
     outcome = "denied"
 
     permission: str
-    role: str
+    role: str | None
     times: int
 
     def resource(self) -> Resource:
         return Resource("permission", self.permission)
 
     def metadata(self) -> dict[str, str | int]:
-        return {"role": self.role, "times": self.times}
+        decided = {} if self.role is None else {"role": self.role}
+        return {**decided, "times": self.times}
 
 
 class _Tried(msgspec.Struct, frozen=True):
@@ -54,11 +56,13 @@ class Denials:
     """What this process has refused of late and not yet written down; AT_MOST different tries."""
 
     def __init__(self) -> None:
-        self._actors: dict[_Tried, tuple[Actor, str]] = {}
+        self._actors: dict[_Tried, tuple[Actor, str | None]] = {}
         self._times: Counter[_Tried] = Counter()
         self._written: dict[_Tried, float] = {}
+        # Two at once would both find the same try unwritten.
+        self._one_writes = asyncio.Lock()
 
-    def note(self, actor: Actor, team_id: str, permission: str, role: str) -> None:
+    def note(self, actor: Actor, team_id: str, permission: str, role: str | None) -> None:
         """A member was refused. Whose right is looked at on behalf of others (an inviter's) tried nothing."""
         by = actor.key_id or actor.session_id
         if by is None:
@@ -85,6 +89,10 @@ class Denials:
 
     async def write(self) -> None:
         """Write down what is due. Raises what is in db.UNREACHABLE; what was not written stays."""
+        async with self._one_writes:
+            await self._write()
+
+    async def _write(self) -> None:
         at = asyncio.get_running_loop().time()
         self._written = {tried: when for tried, when in self._written.items() if at - when < AGAIN_AFTER_S}
         for tried in [tried for tried in self._actors if tried not in self._written]:

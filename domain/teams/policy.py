@@ -20,6 +20,7 @@ from domain.errors import Forbidden, Invalid, NotFound
 from domain.memory import Memory, of_process
 from domain.teams import refusals
 from domain.teams.denials import denials
+from domain.users import service as users
 
 BuiltIn = Literal["viewer", "member", "admin", "owner"]
 RoleName = Annotated[
@@ -141,6 +142,20 @@ async def require_grant(actor: Actor, team_id: str, role: Role, permission: str)
             f"Your role here is {role.name}, which may not do this.", permission=permission, role=role.name
         )
         raise await refusals.explained(actor, refused, team_id, permission, role)
+
+
+def require_staff(actor: Actor) -> None:
+    """Raises Forbidden `staff_only`; the try is in the caller's own trail, for it is about no team."""
+    if not actor.is_staff:
+        denials.note(actor, actor.team(None), "staff", None)
+    users.require_staff(actor)
+
+
+def require_session(actor: Actor) -> None:
+    """Raises Forbidden `session_required` for an API key; the try is in the trail of the key's own team."""
+    if actor.limits is not None:
+        denials.note(actor, actor.team(None), "session", None)
+        raise Forbidden("Sign in for this: an API key may not do it.", code="session_required")
 
 
 async def roles_of(user_ids: Collection[str]) -> dict[str, dict[str, Role]]:
