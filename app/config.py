@@ -103,11 +103,8 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         if name in env and _split(env[name]).scheme not in schemes:
             wrong.append(f"{name} must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
     origins = tuple(origin.strip() for origin in env.get("ALLOWED_ORIGINS", "").split(",") if origin.strip())
-    wrong += [
-        f"ALLOWED_ORIGINS has {origin!r}: use scheme://host[:port]"
-        for origin in origins
-        if not _is_origin(origin)
-    ]
+    odd = (origin for origin in origins if not _is_origin(origin))
+    wrong += [f"ALLOWED_ORIGINS has {origin!r}: use scheme://host[:port]" for origin in odd]
     oauth, wrong_oauth = config_oauth.read(env)
     bucket, wrong_bucket = config_s3.read(env)
     eyes, wrong_eyes = config_eyes.read(env)
@@ -118,15 +115,12 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
     mail_from = env.get("SENDGRID_FROM_EMAIL", MAIL_FROM)
     if not _is_sender(mail_from):
         wrong.append(f"SENDGRID_FROM_EMAIL is {mail_from!r}: use name@example.org or Name <name@example.org>")
-    verified = env.get("AUTH_REQUIRE_VERIFIED_EMAIL", "off").lower()
-    if verified not in ("on", "off"):
-        wrong.append(f"AUTH_REQUIRE_VERIFIED_EMAIL is {verified!r}: use on or off")
+    verified, wrong_verified = _switch(env, "AUTH_REQUIRE_VERIFIED_EMAIL")
+    online, wrong_online = _switch(env, "PASSWORDS_ONLINE_CHECK")
+    wrong += [*wrong_verified, *wrong_online]
     days = env.get("JOBS_PARKED_DAYS", str(parked.KEPT_DAYS))
     if not re.fullmatch(r"[1-9][0-9]{0,3}", days):
         wrong.append(f"JOBS_PARKED_DAYS is {days!r}: use a number of days from 1 to 9999")
-    online = env.get("PASSWORDS_ONLINE_CHECK", "off")
-    if online not in ("on", "off"):
-        wrong.append(f"PASSWORDS_ONLINE_CHECK is {online!r}: use on or off")
     if wrong:
         raise ConfigError("\n".join(wrong))
     return Config(
@@ -146,14 +140,19 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         bucket=bucket,
         log_level=level,
         eyes=eyes,
-        breaches_asked=online == "on",
+        breaches_asked=online,
         breaches_base=env.get("PASSWORDS_ONLINE_BASE"),
         data_dir=Path(env.get("MAYCOLE_DATA_DIR", ".maycole")),
         mail_from=mail_from,
-        require_verified_email=verified == "on",
+        require_verified_email=verified,
         jobs_parked_days=int(days),
         shutdown_delay_s=shutdown_delay_s,
     )
+
+
+def _switch(env: Mapping[str, str], name: str) -> tuple[bool, list[str]]:
+    said = env.get(name, "off").lower()
+    return said == "on", [] if said in ("on", "off") else [f"{name} is {said!r}: use on or off"]
 
 
 def relying_party(config: Config) -> tuple[str | None, tuple[str, ...]]:

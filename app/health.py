@@ -68,7 +68,7 @@ class Checks:
         self._asks[name] = ask
 
     def add_several(self, ask: Callable[[], Mapping[str, Check]]) -> None:
-        """Checks whose names are known only when they are asked for."""
+        """Checks whose names are known only when they are asked for, and which cost nothing."""
         self._several.append(ask)
 
     async def health(self) -> Health:
@@ -78,7 +78,9 @@ class Checks:
         if self._round is None or (self._round.done() and time.monotonic() > self._known_until):
             self._round = asyncio.create_task(self._ask_all(), name="a round of health checks")
         # Whoever asked first may hang up; the others wait for the same answer.
-        checks = await asyncio.shield(self._round)
+        checks = dict(await asyncio.shield(self._round))
+        for ask in self._several:
+            checks |= ask()
         if any(check.fatal for check in checks.values()):
             return Health(status="down", checks=checks)
         is_well = all(check.ok for check in checks.values())
@@ -87,10 +89,7 @@ class Checks:
     async def _ask_all(self) -> dict[str, Check]:
         said = await asyncio.gather(*(_asked(ask) for ask in self._asks.values()))
         self._known_until = time.monotonic() + REMEMBERED_S
-        checks = dict(zip(self._asks, said, strict=True))
-        for ask in self._several:
-            checks |= ask()
-        return checks
+        return dict(zip(self._asks, said, strict=True))
 
 
 async def _asked(ask: Ask) -> Check:

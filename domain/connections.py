@@ -9,6 +9,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
+from functools import lru_cache
 from typing import Any, Final
 
 import asyncpg
@@ -86,11 +87,16 @@ async def taken(pool: asyncpg.Pool, within_s: float) -> AsyncIterator[asyncpg.Co
         await give_back(pool, connection)
 
 
+@lru_cache(maxsize=1024)
+def _kind(statement: str) -> str:
+    first = statement.split(None, 1)[:1]
+    kind = first[0].rstrip(";").upper() if first else ""
+    return kind if kind in KINDS else "OTHER"
+
+
 def _took(query: Any) -> None:
     """asyncpg's word on a statement (LoggedQuery): its arguments are in it, and are not looked at."""
-    kind = query.query[:12].split(None, 1)[0].rstrip(";").upper() if query.query else ""
-    if kind not in KINDS:
-        kind = "OTHER"
+    kind = _kind(query.query)
     measures.took("db_statement", query.elapsed, kind)
     if tracing.tracer is not None:
         tracing.tracer.statement(kind, query.query, query.elapsed, query.exception)

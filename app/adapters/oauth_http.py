@@ -175,7 +175,7 @@ def _away(provider: Dependency, name: str, error: Exception) -> Unavailable:
     log.warning("%s cannot be asked: %s", name, type(error).__name__)
     return Unavailable(
         f"{name} cannot be asked: try again later.",
-        code=provider.code,
+        code=f"{provider.slug}_unavailable",
         retryAfter=provider.retry_after_s(error),
     )
 

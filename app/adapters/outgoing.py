@@ -148,9 +148,9 @@ class Dependency:
         )
 
     @property
-    def code(self) -> str:
-        """Of the problem that callers are told."""
-        return f"{self.name.replace('.', '_')}_unavailable"
+    def slug(self) -> str:
+        """The name as a part of codes."""
+        return self.name.replace(".", "_")
 
     async def _try(self, do: Callable[[], Awaitable[T]], place: int, left_s: float) -> T:
         """One try, which ends in time, and whose outcome the breaker hears however it ends."""
@@ -189,7 +189,7 @@ class Dependency:
     def _left_alone(self) -> LeftAlone:
         return LeftAlone(
             f"{self.name} fails too often just now, and is left alone for a while.",
-            code=self.code,
+            code=f"{self.slug}_unavailable",
             retryAfter=max(RETRY_AFTER_MIN_S, math.ceil(self.breaker.opens_in_s)),
         )
 

@@ -69,7 +69,7 @@ class S3:
         except (BotoCoreError, ClientError, TimeoutError) as error:
             raise Unavailable(
                 f"The file storage refused {name}: {str(error) or type(error).__name__}",
-                code=self.dependency.code,
+                code="s3_unavailable",
                 retryAfter=self.dependency.retry_after_s(error),
             ) from error
         if found != content:

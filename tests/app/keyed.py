@@ -23,7 +23,7 @@ def replayed(answer: httpx.Response) -> bool:
 
 def told(answer: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
     """What was answered, without what is of the exchange rather than of the answer."""
-    of_exchange = ("date", "x-request-id", "idempotent-replayed")
+    of_exchange = ("date", "ratelimit", "x-request-id", "idempotent-replayed")
     return (
         answer.status_code,
         answer.content,

@@ -104,11 +104,16 @@ async def test_the_host_header_does_not_decide_where_a_link_leads(
     api: Api, mailbox: Mailbox, url: str
 ) -> None:
     ann = await api.person()
-    headers = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "Origin": "https://evil.example"}
-    await api.call("POST", "/auth/password/forgot", json={"email": ann.email}, headers=headers)
+    asked = {"email": ann.email}
+    evil = {"Host": "evil.example"}
+    refused = await api.call("POST", "/auth/password/forgot", json=asked, headers=evil)
+    assert (refused.status_code, refused.json()["code"]) == (400, "unknown_host")
+    headers = {"Host": "localhost:1", "X-Forwarded-Host": "evil.example", "Origin": "https://evil.example"}
+    await api.call("POST", "/auth/password/forgot", json=asked, headers=headers)
     mail = await mail_of(mailbox, ann.email, "reset")
     assert link(mail).startswith(f"{url}/auth/reset-password#token=")
     assert "evil" not in text(mail)
+    assert "localhost:1" not in text(mail)
 
 
 @NEEDS_BROWSER

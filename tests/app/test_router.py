@@ -93,5 +93,13 @@ def test_a_route_says_who_may_how_often_and_whether_twice_is_once(
 
 def test_only_what_probes_and_browsers_load_is_asked_without_a_limit(told: dict[str, Any]) -> None:
     unlimited = {route["path"] for route in told["routes"] if not route["limits"]}
-    begins = ("/api/health", "/api/version", "/api/docs", "/auth/", "/connection/", "/emulation")
+    begins = (
+        "/api/health",
+        "/api/metrics",
+        "/api/version",
+        "/api/docs",
+        "/auth/",
+        "/connection/",
+        "/emulation",
+    )
     assert {path for path in unlimited if not path.startswith(begins)} == set()

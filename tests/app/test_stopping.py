@@ -29,7 +29,7 @@ class Wire:
         self.writer = writer
 
     def begin(self, request: str, *headers: str) -> None:
-        self.writer.write("\r\n".join([f"{request} HTTP/1.1", "Host: x", *headers, "", ""]).encode())
+        self.writer.write("\r\n".join([f"{request} HTTP/1.1", "Host: localhost", *headers, "", ""]).encode())
 
     async def answer(self) -> tuple[int, dict[str, str]]:
         """Its status and headers; the body is read as well."""

@@ -223,7 +223,8 @@ async def test_a_provider_without_keys_says_so_and_an_unknown_one_is_not_there(h
     health = (await api.call("GET", "/health")).json()["data"]
     assert health["status"] == "ok"
     assert health["configured"] == {
-        "oauth.google": True, "oauth.github": True, "oauth.acme": True, "oauth.mock": True
+        "oauth.google": True, "oauth.github": True, "oauth.acme": True, "oauth.mock": True,
+        "pwned": False, "s3": False,
     }  # fmt: skip
     for name in ("nope", "Google", "google%20", "exchange"):
         assert (await api.call("GET", f"/auth/oauth/{name}/start")).status_code == 404
