@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import app.main  # noqa: F401 - with it every class of ours is known
 from app.pipeline.errors import CODES, STATUS
 from channels.refusals import REFUSALS
 from domain.errors import DomainError

@@ -20,7 +20,7 @@ from tests.factories import Api, Person, item
 from tests.nodes import until
 from tests.raw import raw
 
-ROWS = 200_000
+ROWS = 80_000
 HELD_BYTES_MAX = 24 * 1024 * 1024
 
 

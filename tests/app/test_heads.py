@@ -81,6 +81,7 @@ async def test_a_head_comes_in_time(
     url: str, monkeypatch: pytest.MonkeyPatch, sent: bytes, status: int
 ) -> None:
     monkeypatch.setattr(live_http, "HEAD_WITHIN_S", 0.1)
+    monkeypatch.setattr(live_http, "SILENT_FOR_S", 0.1)
     said = await say(url, sent)
     if status:
         problem_in(said, status, "request_timeout")
@@ -92,6 +93,7 @@ async def test_nor_does_a_byte_now_and_then_keep_a_connection(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_http, "HEAD_WITHIN_S", 0.1)
+    monkeypatch.setattr(live_http, "SILENT_FOR_S", 0.1)
     where = urlsplit(url)
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
     # Its body is of no interest to the route, which has answered long since.

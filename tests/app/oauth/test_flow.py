@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from app.adapters.outgoing import Outgoing
 from domain import crypto, db
 from tests.app.company import problem
 from tests.app.signing_in import signed_in
@@ -228,12 +229,12 @@ async def test_a_provider_without_keys_says_so_and_an_unknown_one_is_not_there(h
     }  # fmt: skip
     for name in ("nope", "Google", "google%20", "exchange"):
         assert (await api.call("GET", f"/auth/oauth/{name}/start")).status_code == 404
-    here.served.app.state.oauth = type(known)((), None, ())
+    here.served.app.state.oauth = type(known)((), None, (), Outgoing())
     try:
         health = (await api.call("GET", "/health")).json()["data"]
         assert (health["status"], health["configured"]) == (
             "ok",
-            {"oauth.google": False, "oauth.github": False},
+            {"oauth.google": False, "oauth.github": False, "pwned": False, "s3": False},
         )
         for name in ("google", "github"):
             for path in ("start", "callback"):
