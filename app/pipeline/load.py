@@ -18,7 +18,7 @@ MOST: Final = 200
 SHRINK: Final = 0.7
 GROW: Final = 10  # from the least to the most in 2 s
 LOOK_EVERY_S: Final = 0.1
-WAIT_MAX_S: Final = 0.25
+WAIT_MAX_S: Final = 0.5  # a tenth of the time that a request has
 # Drawn, so that those who were refused together do not come back together.
 RETRY_AFTER_S: Final = (1, 3)
 

@@ -15,7 +15,7 @@ from typing import Final, cast
 import msgspec
 import uvloop
 
-CONNECTIONS: Final = 32
+CONNECTIONS: Final = 16
 WITHIN_S: Final = 120.0
 
 

@@ -21,7 +21,7 @@ from tests.bench.harness import Broken, Figure, Process, Product, module, produc
 from tests.bench.peers import pocketbase
 from tests.bench.people import settle
 
-ROUNDS: Final = 7
+ROUNDS: Final = 5
 REQUESTS: Final = 1_000  # in a round
 AT_MOST_S: Final = 540.0
 ITEMS: Final = 20
