@@ -11,7 +11,7 @@ WITHIN_S = 5.0
 # The key of RFC 6455 section 1.3, and its answer.
 KEY, ACCEPTED = "dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 ASKED = {
-    "Host": "example.com",
+    "Host": "localhost",
     "Upgrade": "websocket",
     "Connection": "keep-alive, Upgrade",
     "Sec-WebSocket-Key": KEY,

@@ -115,7 +115,9 @@ async def test_pings_of_one_that_does_not_read_the_pongs_fill_no_buffer(served: 
         for _ in range(100):
             plug.writer.write(ping * 1000)
             await asyncio.sleep(0.01)
-        assert ours.buffered() < 1024 * 1024, "13 MB of pongs were asked for"
+            assert ours.buffered() < 1024 * 1024, "13 MB of pongs are asked for"
+            if plug.writer.is_closing():
+                break  # it took so long that who does not read was cut off
 
 
 async def test_one_that_pings_and_reads_gets_its_pongs(served: Served) -> None:
