@@ -225,6 +225,27 @@ async def test_what_is_leased_and_not_used_within_a_second_is_not_used_at_all() 
     assert len(exact.asked) == asked + 1
 
 
+async def test_what_is_leased_is_good_from_before_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that was long on its way: Redis forgets by when it was given."""
+    clock = Clock()
+    exact = Exact(clock)
+    leases = around(exact, clock)
+    await often(leases, clock, 100)
+    clock.now += LEASE_S
+
+    async def wait() -> None:
+        clock.now += 0.4
+
+    with monkeypatch.context() as slow:
+        slow.setattr(exact, "_wait", wait)
+        await often(leases, clock, 1)
+    asked = len(exact.asked)
+    assert exact.asked[-1] > 1
+    clock.now += 0.2
+    await often(leases, clock, 1)
+    assert len(exact.asked) == asked + 1
+
+
 async def test_who_finds_nothing_while_a_lease_is_asked_for_asks_for_one() -> None:
     clock = Clock()
     exact = Exact(clock)
