@@ -168,10 +168,10 @@ async def test_of_2000_who_ask_four_processes_500_are_let_in(
         return sum(verdict.granted for verdict in verdicts)
 
     counts = await asyncio.gather(*(some(each) for each in several for _ in range(4)))
-    assert sum(counts) == FIVE_HUNDRED.limit, counts
-    assert all(each.is_shared for each in limiters)
     for each in limiters:
         await each.close()
+    assert sum(counts) == FIVE_HUNDRED.limit, counts
+    assert all(each.is_shared for each in limiters)
 
 
 async def test_one_process_is_refused_at_the_limit_and_what_is_left_is_told_on_the_way() -> None:
