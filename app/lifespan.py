@@ -23,6 +23,7 @@ from app.herald import Herald
 from app.metrics.counting import count_audit_rows
 from app.metrics.gauges import Gauges
 from app.pipeline import positions
+from app.pipeline.leases import Leases
 from app.pipeline.limiter import Limiter
 from app.pipeline.limits import Commands
 from app.pipeline.load import Load
@@ -59,7 +60,8 @@ class Process:
         emulation = Emulation(self.relay)
         self.load: Load = app.state.load
         self.limiter = Limiter(config.redis_url)
-        budget = Commands(self.limiter, app.state.limits)
+        self.leases = Leases(self.limiter)
+        budget = Commands(self.leases, app.state.limits)
         origins, most = frozenset(config.allowed_origins), app.state.limits.connections_per_user
         self.live = Live(self.relay, gate, app, emulation, origins, budget, most)
         self.sweeper = Sweeper(config.database_url, self.relay.bus)

@@ -11,7 +11,8 @@ from litestar import Request
 
 from app.pipeline import policies
 from app.pipeline.identity import identify, provide_actor
-from app.pipeline.limiter import Limiter, Verdict
+from app.pipeline.leases import Leases
+from app.pipeline.limiter import Verdict
 from app.pipeline.policies import Limits, Policy
 from domain.actor import Actor, source
 from domain.auth import throttle
@@ -62,27 +63,27 @@ def headers(scope: Any) -> list[tuple[bytes, bytes]]:
 class Commands:
     """The budget that commands of open connections draw on (channels/budget.py): the same one."""
 
-    def __init__(self, limiter: Limiter, limits: Limits) -> None:
-        self._limiter = limiter
+    def __init__(self, leases: Leases, limits: Limits) -> None:
+        self._leases = leases
         self._authenticated = limits.policies["authenticated"]
         self._public = limits.policies["public"]
 
     async def take(self, claims: Claims, wanted: int) -> int:
         key = _caller(claims.sub, claims.sid if claims.key is not None else None)
-        verdict = await self._limiter.take([(f"authenticated:{key}", self._authenticated)], wanted)
+        verdict = await self._leases.take([(f"authenticated:{key}", self._authenticated)], wanted)
         return verdict.granted
 
     async def failed(self, address: str | None) -> bool:
         key = f"public:{throttle.network(source(address))}"
-        return (await self._limiter.take([(key, self._public)])).granted > 0
+        return (await self._leases.take([(key, self._public)])).granted > 0
 
 
 async def _draw(request: Request[Any, Any, Any], names: tuple[str, ...], actor: Actor) -> None:
     state = request.app.state
     known: Limits = state.limits
-    limiter: Limiter = state.process.limiter
+    leases: Leases = state.process.leases
     named = {name: known.policies[name] for name in names}
-    verdict = await limiter.take(
+    verdict = await leases.take(
         [(f"{name}:{_counted(policy, actor)}", policy) for name, policy in named.items()]
     )
     request.scope["state"]["drawn"] = named, verdict
