@@ -136,7 +136,7 @@ async def _requests(served: Product, owners: Sequence[Someone]) -> list[bytes]:
                 raise Broken(f"no item: {answer.text}")
             change = msgspec.json.encode({"delta": 1, "reason": "received"})
             head = (
-                f"POST /api/inventory/{answer.json()['data']['id']}/adjust HTTP/1.1\r\nHost: bench\r\n"
+                f"POST /api/inventory/{answer.json()['data']['id']}/adjust HTTP/1.1\r\nHost: localhost\r\n"
                 f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"
                 f"Content-Length: {len(change)}\r\n\r\n"
             )

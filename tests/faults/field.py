@@ -34,6 +34,7 @@ READY_WITHIN_S: Final = 60.0
 STOP_WITHIN_S: Final = 40.0
 REQUEST_WITHIN_S: Final = 30.0
 SERVE: Final = (*COMMAND, "serve")
+MISTAKES: Final = ("error", "critical")  # levels of lines in the log
 
 
 def seeded(bug: str, program: str) -> tuple[str, ...]:
@@ -222,7 +223,7 @@ class Field:
     def errors(self) -> list[str]:
         """What the apps logged as a mistake of theirs."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-        return [line for line in lines if " ERROR " in line or " CRITICAL " in line]
+        return [line for line in lines if any(f'"level":"{level}"' in line for level in MISTAKES)]
 
 
 @contextlib.asynccontextmanager

@@ -59,7 +59,7 @@ class Rush:
     def __init__(self, job: dict[str, Any]) -> None:
         self._where = (job["host"], job["port"])
         self._requests = itertools.cycle(
-            f"GET {job['path']} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+            f"GET {job['path']} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
             for token in job["tokens"]
         )
         self._size = job["connections"]
@@ -153,7 +153,9 @@ class Rush:
             try:
                 async with asyncio.timeout(ANSWER_WITHIN_S):
                     reader, writer = await asyncio.open_connection(*self._where)
-                    writer.write(b"GET /api/health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                    writer.write(
+                        b"GET /api/health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                    )
                     said[(await reader.read())[9:12].decode()] += 1
                     writer.close()
             except (OSError, TimeoutError) as error:

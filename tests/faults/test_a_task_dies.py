@@ -1,10 +1,9 @@
 """A background task that dies takes the process with it, loudly; and all of them end when it stops."""
 
 import asyncio
+import json
 import sys
 from pathlib import Path
-
-import msgspec
 
 from app.config import Config
 from app.lifespan import Process
@@ -12,17 +11,14 @@ from app.main import create_app
 from tests.processes import environment
 
 SERVE_WITH_A_DOOMED_TASK = """
-import sys
-import msgspec
-from app.config import Config
+from app import config
 from app.main import create_app
 from app.server import Server, address, listening
 
 async def doomed():
     raise LookupError("there was nothing left to do")
 
-config = msgspec.json.decode(sys.argv[1], type=Config, dec_hook=lambda kind, value: kind(value))
-app = create_app(config)
+app = create_app(config.read())
 with listening("127.0.0.1", 0) as listener:
     print(address(listener), flush=True)
     server = Server(app, on_started=lambda: app.state.process.supervise("the doomed task", doomed))
@@ -46,16 +42,19 @@ async def test_a_background_task_that_dies_takes_the_process_down_and_says_which
         sys.executable,
         "-c",
         SERVE_WITH_A_DOOMED_TASK,
-        msgspec.json.encode(config, enc_hook=str),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=Path(__file__).parents[2],
+        env=environment(config),
     )
     _, said = await asyncio.wait_for(process.communicate(), 30)
 
     assert process.returncode != 0
-    assert b"CRITICAL maycole.lifespan the doomed task died: this process stops" in said
-    assert b"LookupError: there was nothing left to do" in said
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith(b"{")]
+    [last_words] = [line for line in lines if line["level"] == "critical"]
+    assert last_words["logger"] == "maycole.lifespan"
+    assert last_words["event"] == "the doomed task died: this process stops"
+    assert "LookupError: there was nothing left to do" in last_words["exception"]
 
 
 async def test_the_command_does_not_take_that_for_a_clean_end(config: Config) -> None:
