@@ -8,6 +8,7 @@ for nobody (app/log_writer.py); the level is changed while running by signals (a
 
 import logging
 import sys
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -18,7 +19,7 @@ from structlog.typing import EventDict, Processor
 from app import log_levels
 from app.log_masks import mask, text
 from app.log_writer import Writer
-from domain import behalf, measures
+from domain import behalf
 
 Style = Literal["json", "plain", "pretty"]
 
@@ -46,8 +47,16 @@ def install(level: str, style: Style | None = None) -> None:
         if style is not None or ours.style is None:
             ours.take(style or ("plain" if sys.stderr.isatty() else "json"))
     for named in QUIET:
-        logging.getLogger(named).setLevel(logging.WARNING)
+        quiet = logging.getLogger(named)
+        quiet.setLevel(logging.WARNING)
+        if _as_loud_as_the_rest not in quiet.filters:
+            quiet.addFilter(_as_loud_as_the_rest)
     log_levels.obey()
+
+
+def _as_loud_as_the_rest(record: logging.LogRecord) -> bool:
+    """A level of its own would be above that of all others, also where that is higher."""
+    return record.levelno >= logging.getLogger().level
 
 
 class Handler(logging.Handler):
@@ -56,6 +65,7 @@ class Handler(logging.Handler):
     def __init__(self, writer: Writer) -> None:
         super().__init__()
         self.writer = writer
+        self.lines: Counter[str] = Counter()
         self.style: Style | None = None
         self._processors: list[Processor] = []
 
@@ -69,7 +79,9 @@ class Handler(logging.Handler):
         ]
 
     def emit(self, record: logging.LogRecord) -> None:
-        measures.count("log_lines", level := _LEVELS.get(record.levelname, record.levelname.lower()))
+        level = _LEVELS.get(record.levelname, record.levelname.lower())
+        # Not measures.count: a signal handler logs, and whoever it interrupts may hold Prometheus' lock.
+        self.lines[level] += 1
         try:
             line: Any = _event(record, level)
             for process in self._processors:

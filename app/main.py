@@ -136,8 +136,8 @@ def create_app(
 
 async def _before(request: Request[Any, Any, Any]) -> None:
     positions.begin(request)
+    await admit(request)
     await versions.choose(request)
     await body.refuse_bad_text(request)
-    await admit(request)
     idempotency.notice(request)
     await body.refuse_nothing(request)

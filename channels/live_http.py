@@ -7,6 +7,7 @@ which uvicorn does not ask.
 """
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -123,7 +124,8 @@ class LiveHttp(HttpToolsProtocol):
         self.loop.call_later(IDLE_FOR_S, super().shutdown)
 
     def _start_asgi_task(self, begun: RequestResponseCycle, app: Any) -> None:
-        task = self.loop.create_task(cycle.run(begun, app))
+        # A context of its own: in a pipeline it is begun from within the request before it.
+        task = self.loop.create_task(cycle.run(begun, app), context=contextvars.Context())
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
         self._work = task

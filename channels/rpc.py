@@ -6,6 +6,7 @@ document that REST answers with. An error is answered only to what is no such re
 """
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -16,6 +17,7 @@ import msgspec
 from msgspec import Raw
 
 from channels.protocol import ANSWER_BYTES_MAX, Refused
+from domain import commits
 from domain.auth.tokens import Claims
 
 log = logging.getLogger("maycole.rpc")
@@ -68,8 +70,21 @@ async def call(app: App, via: Scope, claims: Claims, method: str, data: Raw) -> 
     exchange = _Exchange(body)
     scope = _scope(via, claims, asked[1], asked[2], headers)
     # A task of its own: what the handler puts into its context is not ours.
-    await asyncio.create_task(_run(app, scope, exchange))
+    await _ended(asyncio.create_task(_run(app, scope, exchange)))
     return Raw(msgspec.json.encode(exchange.answer()))
+
+
+async def _ended(work: asyncio.Task[None]) -> None:
+    """Wait for it. If the client goes meanwhile it is cancelled, unless that would undo nothing."""
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        while not work.done():
+            if not commits.have_begun(work):
+                work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({work})  # a commit is bounded (domain/db.py), and so is a rollback
+        raise
 
 
 async def _run(app: App, scope: Scope, exchange: "_Exchange") -> None:

@@ -193,25 +193,34 @@ async def transaction() -> AsyncIterator[Unit]:
             outer.doomed = True
             raise
         return
-    with tracing.span("transaction"):
-        async with engine.transaction() as started:
-            unit = Unit(started.connection, writable=True)
-            token = _unit.set(unit)
-            try:
-                yield unit
-                if unit.doomed:
-                    raise RuntimeError("a part of this transaction failed and its exception was swallowed")
-                for step in unit.before_commit:
-                    await step()
-                if not unit.before_commit:
-                    # After a failed statement whose exception was swallowed, COMMIT is a ROLLBACK that
-                    # nobody is told of; any other statement is an error.
-                    await unit.connection.execute("SELECT")
-                commits.begin(unit.task)
-            finally:
-                _unit.reset(token)
-    for announce in unit.after_commit:
-        announce()
+    committing: commits.Committing | None = None
+    try:
+        with tracing.span("transaction"):
+            async with engine.transaction() as started:
+                unit = Unit(started.connection, writable=True)
+                token = _unit.set(unit)
+                try:
+                    yield unit
+                    await _finish(unit)
+                    committing = commits.Committing(unit.task)
+                finally:
+                    _unit.reset(token)
+        for announce in unit.after_commit:
+            announce()
+    finally:
+        if committing is not None:
+            committing.over()
+
+
+async def _finish(unit: Unit) -> None:
+    if unit.doomed:
+        raise RuntimeError("a part of this transaction failed and its exception was swallowed")
+    for step in unit.before_commit:
+        await step()
+    if not unit.before_commit:
+        # After a failed statement whose exception was swallowed, COMMIT is a ROLLBACK that nobody is told of;
+        # any other statement is an error.
+        await unit.connection.execute("SELECT")
 
 
 @asynccontextmanager

@@ -19,6 +19,7 @@ from domain import db, versions
 
 ASK_WITHIN_S: Final = 2.0
 SCHEMA: Final = max(path.stem for path in (Path(__file__).parents[2] / "migrations").glob("maycole_*.py"))
+_schema: str | None = None  # of the database, when it was asked last
 _MIGRATED: Final = "SELECT max(name) FROM migration WHERE app_name = 'maycole'"
 
 
@@ -82,10 +83,14 @@ async def _health(request: Request[Any, Any, Any]) -> Health:
 
 
 async def _database_schema() -> str | None:
+    global _schema
+    if _schema == SCHEMA:
+        return _schema  # as new as this version knows: it does not go back, and anybody may ask
     try:
         async with asyncio.timeout(ASK_WITHIN_S):
             newest: str | None = await db.fetchval(_MIGRATED)
     except db.UNREACHABLE:
         return None
     # As the files are named: Piccolo keeps 2026-11-23T00:20:00:000000.
-    return f"maycole_{re.sub('[-:]', '_', newest.lower())}" if newest else None
+    _schema = f"maycole_{re.sub('[-:]', '_', newest.lower())}" if newest else None
+    return _schema

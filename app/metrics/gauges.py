@@ -34,7 +34,7 @@ class Gauges:
     def __init__(self, live: Live | None, outgoing: Outgoing) -> None:
         self._live = live
         self._outgoing = outgoing
-        self._seen: dict[str, float] = {}
+        self._seen: dict[tuple[str, ...], float] = {}
         self._paused_at = 0.0
         GAUGE["info"].labels(version("maycole")).set(1)
         GAUGE["processes"].set(1)
@@ -59,6 +59,8 @@ class Gauges:
             GAUGE["breaker_open"].labels(standing.name).set(not standing.ok)
         if (handler := _handler()) is not None:
             self._up_to("log_lines_dropped", handler.writer.dropped)
+            for level, count in handler.lines.copy().items():
+                self._up_to("log_lines", count, level)
         if (pool := db.engine.pool) is not None:
             GAUGE["db_connections"].labels("idle").set(pool.get_idle_size())
             GAUGE["db_connections"].labels("used").set(pool.get_size() - pool.get_idle_size())
@@ -90,10 +92,11 @@ class Gauges:
         GAUGE["redis_up"].labels("subscribe").set(bus.listening)
         self._up_to("announcements_dropped", bus.dropped)
 
-    def _up_to(self, name: str, total: float) -> None:
+    def _up_to(self, name: str, total: float, *labels: str) -> None:
         """Somebody else counts this: add what came since we looked."""
-        COUNTERS[name].inc(max(0.0, total - self._seen.get(name, 0.0)))
-        self._seen[name] = total
+        counter = COUNTERS[name].labels(*labels) if labels else COUNTERS[name]
+        counter.inc(max(0.0, total - self._seen.get((name, *labels), 0.0)))
+        self._seen[name, *labels] = total
 
     def _collecting(self, phase: str, info: dict[str, Any]) -> None:
         if phase == "start":

@@ -20,6 +20,7 @@ from app.pipeline.errors import Problem
 from app.pipeline.load import Load, retry_after_s
 from app.pipeline.request_id import request_id
 from app.pipeline.stay import REFUSED, Overloaded, Stay
+from domain import commits
 from domain.errors import Unavailable
 
 log = logging.getLogger("maycole.bounds")
@@ -81,7 +82,7 @@ async def _serve(
 
     try:
         async with deadline:
-            with timeouts.of(deadline):
+            with timeouts.of(deadline), commits.bound_by(deadline):
                 await app(scope, receive, begun)
     except TimeoutError as late:
         if not deadline.expired():

@@ -21,6 +21,7 @@ from app.pipeline.etag import etag
 from app.pipeline.methods import allow
 from app.pipeline.request_id import request_id
 from domain import bugs, db, errors
+from domain.discretion import forget_values
 from domain.errors import DomainError, FieldError
 from domain.teams.refusals import Explanation
 
@@ -113,6 +114,7 @@ def from_litestar(request: Request[Any, Any, Any], error: HTTPException) -> Resp
 def unforeseen(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """A bug of ours."""
     known_as = request_id(request.scope)
+    forget_values(error)  # which row it was about may be somebody's address
     log.error("%s failed", known_as, exc_info=error)
     where = f"{request.scope['method']} {request.scope.get('path_template', '')}"
     bugs.report(error, where=where, request_id=known_as)

@@ -15,6 +15,7 @@ from domain import connections
 
 LEAST: Final = 20  # twice the pool: below that, connections would be idle
 MOST: Final = 200
+SENDING_MAX: Final = 256  # bodies under way, of up to a megabyte each
 SHRINK: Final = 0.7
 GROW: Final = 10  # from the least to the most in 2 s
 LOOK_EVERY_S: Final = 0.1
@@ -28,6 +29,7 @@ class Load:
 
     def __init__(self) -> None:
         self.at_work = 0
+        self.sending = 0
         self.limit = MOST
         self.refused = 0
         self.refused_at = float("-inf")
@@ -45,6 +47,18 @@ class Load:
 
     def end(self) -> None:
         self.at_work -= 1
+
+    def begin_sending(self) -> bool:
+        """Whether one more may send a body, which is held in memory; if so, it ends with `end_sending`."""
+        if self.sending >= SENDING_MAX:
+            self.refused += 1
+            self.refused_at = time.monotonic()
+            return False
+        self.sending += 1
+        return True
+
+    def end_sending(self) -> None:
+        self.sending -= 1
 
     def look(self, *, wait_s: float, late_s: float) -> None:
         """Set the limit by what was found just now, in seconds."""

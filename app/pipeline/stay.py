@@ -41,12 +41,19 @@ class Stay:
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        """Without a place and without time. Raises Overloaded at the end, where no place is left."""
+        """Without a place and without time. Raises Overloaded where too many send, and at the end where no
+        place is left.
+        """
         loop = asyncio.get_running_loop()
         due = self.deadline.when()
         left_s = due - loop.time() if due is not None else None
-        self.pause()
-        yield
+        if not self._load.begin_sending():
+            raise Overloaded(REFUSED, retryAfter=retry_after_s())
+        try:
+            self.pause()
+            yield
+        finally:
+            self._load.end_sending()
         if not self._load.begin():
             raise Overloaded(REFUSED, retryAfter=retry_after_s())
         self._has_place = True

@@ -19,10 +19,9 @@ async def choose(request: Request[Any, Any, Any]) -> None:
 
 def pinned(scope: Any, version: str | None) -> None:
     """What was pinned where nothing was asked for; raises as choose does."""
-    if version is not None:
-        state = scope["state"]
-        if "api_version" not in state:
-            state["api_version"] = _known(version)
+    asks = any(name == HEADER for name, _ in scope["headers"])
+    if version is not None and not asks:
+        scope["state"]["api_version"] = _known(version)
 
 
 def chosen(scope: Any) -> str:

@@ -10,7 +10,7 @@ Rules   a key may what its user may now, its scopes allow, and in its team if it
 
 import ipaddress
 from collections.abc import Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import asyncpg
@@ -40,6 +40,7 @@ from domain.teams import policy
 
 KEYS_MAX: Final = 100
 NOTED_EVERY: Final = timedelta(minutes=1)
+TOLD_MAX: Final = 10_000  # keys that this process keeps in mind
 _KEYS: Final = "SELECT k.*, u.personal_team_id FROM api_keys k JOIN users u ON u.id = k.user_id"
 
 
@@ -194,9 +195,17 @@ async def used(row: asyncpg.Record) -> None:
     )
 
 
+_told: Final[dict[str, datetime]] = {}  # by this process, of which key, when last
+
+
 async def refused(nobody: Actor, row: asyncpg.Record, reason: str) -> None:
     """Leave in the trail that a known key did not open, once a minute for each key, however often it is."""
     at = now()
+    if (told := _told.get(row["credential"])) is not None and at - told < NOTED_EVERY:
+        return  # not even asked: whoever tries a wrong secret thousands of times costs no more than one
+    if len(_told) >= TOLD_MAX:
+        _told.clear()
+    _told[row["credential"]] = at
     async with db.transaction():
         due = await db.fetchval(
             """INSERT INTO sign_in_failures AS f (key, failures, last_at) VALUES ($1, 1, $2)

@@ -23,6 +23,7 @@ log = logging.getLogger("maycole.denials")
 EVERY_S: Final = 1.0
 AGAIN_AFTER_S: Final = 60.0
 AT_MOST: Final = 1000
+OF_A_USER: Final = 100  # of one user: the others want to be in their trails, too
 
 
 class AccessDenied(Event, frozen=True, kw_only=True):
@@ -68,11 +69,15 @@ class Denials:
         if by is None:
             return
         tried = _Tried(team_id, actor.user, by, permission)
-        if tried not in self._actors and len(self._actors) >= AT_MOST:
+        if tried not in self._actors and self._has_no_room_for(actor.user):
             log.warning("too many refusals to keep: one of %s is in no trail", actor.user_id)
             return
         self._actors.setdefault(tried, (actor, role))
         self._times[tried] += 1
+
+    def _has_no_room_for(self, user_id: str) -> bool:
+        of_user = sum(known.user_id == user_id for known in self._actors)
+        return len(self._actors) >= AT_MOST or of_user >= OF_A_USER
 
     async def run(self) -> None:
         """Write them down, for as long as the process lives."""

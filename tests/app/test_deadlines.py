@@ -9,7 +9,8 @@ import pytest
 
 from app.config import Config
 from app.pipeline import bounds
-from domain import db
+from channels import rpc
+from domain import commits, db
 from domain.audit_logs import export as exports
 from domain.inventory import service as inventory
 from tests.app.company import problem
@@ -162,3 +163,41 @@ async def test_the_time_in_which_a_client_sends_its_body_is_not_counted(
         writer.write(body[byte : byte + 1])
     assert b" 201 " in await reader.readuntil(b"\r\n")
     writer.close()
+
+
+async def test_a_deadline_does_not_come_between_a_commit_and_its_news(
+    ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, heard = db.Transaction.commit, []
+
+    async def slow(self: db.Transaction) -> None:
+        await asyncio.sleep(3 * SHORT_S)
+        await real(self)
+
+    monkeypatch.setattr(db.Transaction, "commit", slow)
+    async with asyncio.timeout(SHORT_S) as deadline:
+        with commits.bound_by(deadline):
+            async with db.transaction() as unit:
+                unit.after_commit.append(lambda: heard.append("announced"))
+                await db.execute("UPDATE users SET name = 'Anne' WHERE id = $1", ann.id)
+    assert heard == ["announced"]
+    assert (await ann.get("/users/me")).json()["data"]["name"] == "Anne"
+
+
+@pytest.mark.parametrize("at_its_commit", [True, False])
+async def test_a_call_whose_client_goes_is_cancelled_unless_it_is_at_its_commit(at_its_commit: bool) -> None:
+    done: list[str] = []
+
+    async def work() -> None:
+        if at_its_commit:
+            commits.Committing(asyncio.current_task())
+        await asyncio.sleep(SHORT_S)
+        done.append("announced")
+
+    waiting = asyncio.create_task(rpc._ended(asyncio.create_task(work())))
+    for _ in range(3):
+        await asyncio.sleep(SHORT_S / 10)
+        waiting.cancel()
+    await asyncio.wait({waiting})
+    assert waiting.cancelled()
+    assert done == (["announced"] if at_its_commit else [])

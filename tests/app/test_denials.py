@@ -1,11 +1,13 @@
 """Refusals in the trail: a member who tries what they may not leaves a row, a stranger none."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
 
-from domain.teams.denials import denials
+from domain.actor import Actor
+from domain.teams.denials import OF_A_USER, Denials, denials
 from tests.app.company import Company, problem
 from tests.factories import Person
 from tests.keys import new_key
@@ -48,3 +50,12 @@ async def test_what_a_key_may_not_is_told_with_the_key(team: Company) -> None:
     problem(refused, 403, "missing_scope")
     [row] = [row for row in await rows(team) if row["keyId"] == key["id"]]
     assert (row["resource"], row["userId"]) == ("inventory:write", team["member"].id)
+
+
+def test_one_who_tries_everything_does_not_keep_the_others_out_of_the_trail() -> None:
+    kept = Denials()
+    for nth in range(2 * OF_A_USER):
+        kept.note(Actor(user_id="user_a", session_id="sess_a"), f"team_{nth}", "audit:read", "viewer")
+    kept.note(Actor(user_id="user_b", session_id="sess_b"), "team_1", "audit:read", "viewer")
+    by = Counter(tried.user_id for tried in kept._actors)
+    assert by == {"user_a": OF_A_USER, "user_b": 1}

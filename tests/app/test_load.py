@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app.pipeline.load import GROW, LEAST, MOST, WAIT_MAX_S, Load
+from app.pipeline.load import GROW, LEAST, MOST, SENDING_MAX, WAIT_MAX_S, Load
 from domain import db
 from tests.app.company import problem
 from tests.conftest import ORIGIN, Served
@@ -126,3 +126,16 @@ async def test_a_line_before_the_pool_shuts_the_door_and_is_forgotten(
             await asyncio.sleep(0.02)
     assert (await ann.get("/inventory")).status_code == 200
     assert load.at_work == 0
+
+
+async def test_no_more_bodies_are_held_than_there_is_memory_for(
+    served: Served, ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load: Load = served.app.state.load
+    with monkeypatch.context() as patched:
+        patched.setattr(load, "sending", SENDING_MAX)
+        refused = await ann.post("/inventory", {"name": "Tea", "quantity": 1})
+        problem(refused, 503, "overloaded")
+        assert (await ann.get("/inventory")).status_code == 200, "who sends nothing is served"
+    assert (await ann.post("/inventory", {"name": "Tea", "quantity": 1})).status_code == 201
+    assert load.sending == 0

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from app import log_levels, log_masks, log_writer
+from app import log_levels, log_masks, log_writer, logs
 from app.log_writer import Writer
 from app.logs import Handler, Style
-from domain import behalf
+from domain import behalf, measures
 
 CANARY = "canary0123456789abcdef"
 JWT = f"eyJhbGciOiJIUzI1NiJ9.{CANARY}.sig-nature_{CANARY}"
@@ -196,3 +196,26 @@ def test_somebody_elses_logging_is_left_alone() -> None:
     logs.install("INFO")
     assert not [handler for handler in logging.getLogger().handlers if isinstance(handler, Handler)]
     assert sys.stderr is not None
+
+
+def test_what_is_louder_than_others_is_as_quiet_as_they_are_where_that_is_more(root_level: None) -> None:
+    logs.install("ERROR")
+    for named in logs.QUIET:
+        record = logging.LogRecord(named, logging.WARNING, "", 0, "an odd request", None, None)
+        logging.getLogger().setLevel(logging.ERROR)
+        assert not logging.getLogger(named).filter(record)
+        logging.getLogger().setLevel(logging.INFO)
+        assert logging.getLogger(named).filter(record)
+
+
+def test_a_line_is_counted_without_a_lock_that_whoever_it_interrupts_may_hold(
+    handler: Handler, log: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(*_: object) -> None:
+        raise AssertionError("a signal handler logs, and Prometheus has a lock")
+
+    monkeypatch.setattr(measures, "count", nobody)
+    monkeypatch.setattr(measures, "took", nobody)
+    before = handler.lines["warn"]
+    log.warning("careful")
+    assert handler.lines["warn"] == before + 1

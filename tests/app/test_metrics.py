@@ -295,6 +295,7 @@ async def test_log_lines_are_counted_and_those_that_are_dropped(
     handler.take("json")
     before = await scrape.value("log_lines_total", level="warn")
     record = logging.LogRecord("maycole.test", logging.WARNING, "", 0, "careful", None, None)
+    monkeypatch.setattr(gauges, "_handler", lambda: handler)
     for _ in range(3):
         handler.handle(record)
     assert handler.writer.flush()
@@ -304,7 +305,6 @@ async def test_log_lines_are_counted_and_those_that_are_dropped(
     dropped = await scrape.value("log_lines_dropped_total")
     monkeypatch.setattr("app.log_writer.LINES_MAX", 0)
     handler.handle(record)
-    monkeypatch.setattr(gauges, "_handler", lambda: handler)
     assert await scrape.value("log_lines_dropped_total") == dropped + 1
     os.close(descriptor)
 

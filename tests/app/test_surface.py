@@ -58,6 +58,7 @@ MALFORMED = {
     "list": (b'[{"name":"a","quantity":1}]', 422, "invalid"),
     "text": (b'"name"', 422, "invalid"),
     "empty": (b"{}", 422, "invalid"),
+    "60,000 values": (b"[" + b"[]," * 60_000 + b"[]]", 422, "too_many_values"),
     "33 deep": (b"[" * 33 + b"]" * 33, 400, "json_too_deep"),
     "1,000 deep": (b'{"attributes":' + b'{"a":' * 1000 + b"1" + b"}" * 1001, 400, "json_too_deep"),
     "100,000 deep": (b"[" * 100_000 + b"]" * 100_000, 400, "json_too_deep"),
