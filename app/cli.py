@@ -235,6 +235,9 @@ good order, with exit status 0.
   AUTH_REQUIRE_VERIFIED_EMAIL  on: nobody is let in before their address is confirmed (default off)
   ALLOWED_ORIGINS     comma separated, exact: https://app.example,https://admin.example
   ALLOWED_HOSTS       names we go by beside PUBLIC_URL's and loopback, comma separated; * for any
+  TRUSTED_PROXIES     addresses and networks whose X-Forwarded-For is believed, comma separated (default: none)
+  SHUTDOWN_DELAY_S    how long it says that it will stop before it does (default 0)
+  OAUTH_…             providers to sign in with: docs/identity/oauth.md
   SENTRY_DSN          where bugs are reported, without anything of who asked or what was sent
   PASSWORDS_ONLINE_CHECK  on: ask Have I Been Pwned about new passwords (default off)
   METRICS_ALLOWED     addresses and networks that may read /api/metrics without a token (default: none)
@@ -255,6 +258,7 @@ SIGTERM lets it finish what it holds, for 10 seconds; what is left goes back to 
                       AWS_REGION (us-east-1), AWS_S3_ENDPOINT (default: nowhere)
   SENDGRID_FROM_EMAIL whom mail is from (default Maycole <no-reply@localhost>)
   JOBS_PARKED_DAYS    drop jobs that failed for good after so many days (default 14; secret ones 3 at most)
+  SENTRY_DSN          where bugs are reported, without anything of who asked or what was sent
   METRICS_LISTEN      host:port where its metrics are shown (default: nowhere)
   OTEL_EXPORTER_OTLP_ENDPOINT  where traces go, such as http://collector:4318 (default: nowhere)
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO); SIGUSR1 tells more, SIGUSR2 less

@@ -1,7 +1,7 @@
 """The deadline of whoever asked: what is done for a request is of no use to anybody after it.
 
 Set where a request comes in, read where something is asked of others on its behalf
-(app/adapters/outgoing.py): they are given what is left, and no try is begun that could not end in time.
+(app/adapters/outgoing.py): they are given what is left, and no wait is begun that would outlast it.
 """
 
 import asyncio
