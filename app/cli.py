@@ -235,7 +235,7 @@ good order, with exit status 0.
   AUTH_REQUIRE_VERIFIED_EMAIL  on: nobody is let in before their address is confirmed (default off)
   ALLOWED_ORIGINS     comma separated, exact: https://app.example,https://admin.example
   ALLOWED_HOSTS       names we go by beside PUBLIC_URL's and loopback, comma separated; * for any
-  TRUSTED_PROXIES     addresses and networks whose X-Forwarded-For is believed, comma separated (default: none)
+  TRUSTED_PROXIES     addresses and networks whose X-Forwarded-For is believed, comma separated (default none)
   SHUTDOWN_DELAY_S    how long it says that it will stop before it does (default 0)
   OAUTH_…             providers to sign in with: docs/identity/oauth.md
   SENTRY_DSN          where bugs are reported, without anything of who asked or what was sent
