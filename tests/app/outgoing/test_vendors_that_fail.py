@@ -172,7 +172,7 @@ def _is_said(client: Client, seen: bool | DomainError, kinds: dict[str, type[Dom
     assert type(seen) is kinds[client.name]
     assert isinstance(seen, DomainError)
     if type(seen) is Unavailable:
-        assert seen.problem == client.dependency.code
+        assert seen.problem == f"{client.dependency.slug}_unavailable"
     assert ("retryAfter" in seen.details) == (type(seen) is not Faulty)
 
 
@@ -211,7 +211,10 @@ async def test_a_vendor_that_keeps_failing_is_left_alone_until_it_recovers(
     for _ in range(3):
         seen = await outcome(client)
         if isinstance(seen, DomainError):
-            assert (type(seen).__mro__[1], seen.problem) == (Unavailable, client.dependency.code)
+            assert (type(seen).__mro__[1], seen.problem) == (
+                Unavailable,
+                f"{client.dependency.slug}_unavailable",
+            )
             assert 1 <= seen.details["retryAfter"] <= OPEN_S
         else:
             assert seen is False
