@@ -52,7 +52,7 @@ async def test_a_background_task_that_dies_takes_the_process_down_and_says_which
     assert process.returncode != 0
     lines = [json.loads(line) for line in said.splitlines() if line.startswith(b"{")]
     [last_words] = [line for line in lines if line["level"] == "critical"]
-    assert last_words["logger"] == "maycole.lifespan"
+    assert last_words["logger"] == "maycole.supervise"
     assert last_words["event"] == "the doomed task died: this process stops"
     assert "LookupError: there was nothing left to do" in last_words["exception"]
 
