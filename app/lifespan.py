@@ -91,18 +91,17 @@ class Process(Supervision):
         if self.worker is not None:
             self._working = self.supervise("the worker", self.worker.run)
 
-    async def stop(self) -> None:
-        """In good order: jobs, refusals, the news of both, tasks, Redis. One that fails stops none after it."""
-        self.let_go()
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(self.limiter.close)
-            stack.push_async_callback(self.relay.bus.close)
-            stack.push_async_callback(self.end)
-            stack.push_async_callback(self.relay.bus.said)
-            stack.push_async_callback(denials.write_soon)
-            stack.push_async_callback(self._finish_jobs)
+    def stop_with(self, stack: AsyncExitStack) -> None:
+        """Stop in this order when the stack unwinds, whichever of it fails; read it from below."""
+        stack.push_async_callback(self.limiter.close)
+        stack.push_async_callback(self.relay.bus.close)
+        stack.push_async_callback(self.end)
+        stack.push_async_callback(self.relay.bus.said)
+        stack.push_async_callback(denials.write_soon)
+        stack.push_async_callback(self._finish_jobs)
 
     async def _finish_jobs(self) -> None:
+        self.let_go()
         if self.worker is not None:
             self.worker.stop()
         if self._working is not None:
@@ -138,7 +137,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
         for listener in (memory.listen, process.relay.announce, positions.collect, count_audit_rows):
             streams.listeners.append(listener)
             stack.callback(streams.listeners.remove, listener)
-        stack.push_async_callback(process.stop)
+        process.stop_with(stack)
         await process.live.emulation.listen()
         process.start()
         _spare_the_collector()

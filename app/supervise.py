@@ -20,7 +20,7 @@ class Stopped(OSError):
 
 
 class Supervision:
-    """The background `tasks` of a process; `stop` ends it in good order, and `died` names who made it do so."""
+    """The background `tasks` of a process: `stop` ends it in good order, `died` names who made it do so."""
 
     def __init__(self, stop: Callable[[], None]) -> None:
         self._stop = stop

@@ -187,7 +187,7 @@ class Bus:
                 self._outbox.task_done()
 
     async def said(self) -> None:
-        """Until what was posted is published; no longer than CONNECT_WITHIN_S, since it is in the log as well."""
+        """Until what was posted is published. No longer than CONNECT_WITHIN_S: it is in the log too."""
         try:
             async with asyncio.timeout(CONNECT_WITHIN_S):
                 await self._outbox.join()
