@@ -8,7 +8,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -17,8 +17,9 @@ from app.adapters import sentry
 from app.adapters.mail_files import MailFiles
 from app.adapters.outgoing import Outgoing
 from app.config import Config
-from app.herald import heralding
+from app.herald import Herald
 from app.mail.rendering import render
+from app.supervise import Stopped, Supervision
 from app.watching import watching
 from app.worker import Worker
 from channels.announcing import announcing
@@ -81,7 +82,10 @@ async def copying(config: Config, outgoing: Outgoing) -> AsyncIterator[None]:
 
 
 def work(config: Config, *, say: Callable[[str], None]) -> None:
-    """Do jobs until SIGTERM or SIGINT, then finish what is held. Raises OSError, asyncpg.PostgresError."""
+    """Do jobs until SIGTERM or SIGINT, then finish what is held.
+
+    Raises ConfigError, OSError, asyncpg.PostgresError, and Stopped where nobody asked for its end.
+    """
     logs.install(config.log_level)
     asyncio.run(_work(config, say))
     say("stopped")
@@ -92,21 +96,21 @@ async def _work(config: Config, say: Callable[[str], None]) -> None:
     secrets.install(config)
     equip(config)
     write_links(config)
-    tracker = sentry.installed(config)
-    await db.open_pool(config.database_url)
-    worker, outgoing = Worker(config.database_url), Outgoing()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, worker.stop)
-    try:
-        async with (
-            watching(config, outgoing),
-            copying(config, outgoing),
-            heralding(outgoing),
-            announcing(config.redis_url) if config.redis_url else nullcontext(),
-        ):
-            say("working")
-            await worker.run()
-    finally:
-        await db.close_pool()
-        await sentry.flushed(tracker)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(sentry.flushed, sentry.installed(config))
+        stack.push_async_callback(db.close_pool)
+        await db.open_pool(config.database_url)
+        worker, outgoing = Worker(config.database_url), Outgoing()
+        supervision = Supervision(stop=worker.stop)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, worker.stop)
+        await stack.enter_async_context(watching(config, outgoing, supervision))
+        await stack.enter_async_context(copying(config, outgoing))
+        await stack.enter_async_context(supervision.beside("the herald", Herald(outgoing).run))
+        if config.redis_url is not None:
+            await stack.enter_async_context(announcing(config.redis_url, supervision.beside))
+        say("working")
+        await worker.run()
+    if supervision.died is not None:
+        raise Stopped("the log above says why")

@@ -8,12 +8,9 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Final
 
 from app.adapters.outgoing import Outgoing, Standing
-from channels.tasks import end
 from domain import db, health
 from domain.health import DependencyState, State
 
@@ -58,13 +55,3 @@ class Herald:
             failures=standing.newest_failed,
         )
         self._bell.set()
-
-
-@asynccontextmanager
-async def heralding(outgoing: Outgoing) -> AsyncIterator[None]:
-    """For processes that have nobody to look after their tasks, such as workers: until the block ends."""
-    task = asyncio.create_task(Herald(outgoing).run(), name="the herald")
-    try:
-        yield
-    finally:
-        await end([task])

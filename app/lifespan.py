@@ -1,16 +1,18 @@
 """What opens, in which order, and what runs in the background.
 
-A background task that dies takes the process with it. Order: keys, database pool, the listeners of the log,
-the relay's tasks; and at the end listeners, the jobs under way, tasks, pool.
+A background task that dies takes the process with it (app/supervise.py). Order: keys, database pool, the
+listeners of the log, the relay's tasks; and at the end the jobs under way, refusals to be written, what is to
+be announced of both, tasks, listeners, pool.
 """
 
 import asyncio
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, nullcontext
-from typing import Any, Final
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Final
 
 from litestar import Litestar
 
@@ -27,6 +29,7 @@ from app.pipeline.leases import Leases
 from app.pipeline.limiter import Limiter
 from app.pipeline.limits import Commands
 from app.pipeline.load import Load
+from app.supervise import Supervision
 from app.watching import unwatch, watch
 from app.worker import GRACE_S, Worker
 from channels.emulation import Emulation
@@ -34,9 +37,8 @@ from channels.gate import Gate
 from channels.live import Live
 from channels.relay import Relay
 from channels.sweeper import Sweeper
-from channels.tasks import end
 from channels.watchman import Watchman
-from domain import bugs, db, memory, streams
+from domain import db, memory, streams
 from domain.audit_logs import service as audit_logs
 from domain.auth import ceremony, passwords
 from domain.teams.denials import denials
@@ -49,10 +51,12 @@ FINISH_WITHIN_S: Final = 6.0  # what the worker needs to give back what was not 
 COLLECT_AFTER: Final = (50_000, 20, 20)  # objects; collections of the young; of the middle-aged
 
 
-class Process:
+class Process(Supervision):
     """What this process is made of while it runs: kept in `app.state.process`."""
 
     def __init__(self, config: Config, app: Litestar) -> None:
+        # From where whoever stops a server is heard as well: it stops in the same good order.
+        super().__init__(stop=partial(signal.raise_signal, signal.SIGTERM))
         assert config.database_url is not None, "the shell checks what is needed (app/config.py)"
         assert config.redis_url is not None, "the shell checks what is needed (app/config.py)"
         gate: Gate = app.state.gate
@@ -70,9 +74,6 @@ class Process:
         self.gauges = Gauges(self.live, app.state.outgoing)
         self.worker = Worker(config.database_url) if config.runs_jobs else None
         self._working: asyncio.Task[None] | None = None
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.died: str | None = None
-        self._stopping = False
 
     def start(self) -> None:
         self.supervise("the bus reader", self.relay.bus.run_reader)
@@ -90,73 +91,57 @@ class Process:
         if self.worker is not None:
             self._working = self.supervise("the worker", self.worker.run)
 
-    async def stop(self) -> None:
-        self._stopping = True
+    def stop_with(self, stack: AsyncExitStack) -> None:
+        """Stop in this order when the stack unwinds, whichever of it fails; read it from below."""
+        stack.push_async_callback(self.limiter.close)
+        stack.push_async_callback(self.relay.bus.close)
+        stack.push_async_callback(self.end)
+        stack.push_async_callback(self.relay.bus.said)
+        stack.push_async_callback(denials.write_soon)
+        stack.push_async_callback(self._finish_jobs)
+
+    async def _finish_jobs(self) -> None:
+        self.let_go()
         if self.worker is not None:
             self.worker.stop()
         if self._working is not None:
             await asyncio.wait({self._working}, timeout=GRACE_S + FINISH_WITHIN_S)
-        if left := await end(self.tasks):
-            log.error("still at it, and left behind: %s", ", ".join(task.get_name() for task in left))
-        await self.relay.bus.close()
-        await self.limiter.close()
-
-    def supervise(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
-        """Run `work` in the background, for as long as the process lives: if it ends, so does the process."""
-        task = asyncio.create_task(work(), name=name)
-        self.tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if self._stopping:
-            return
-        # Serving on without it would be a lie: to die is seen, restarted and mended.
-        self.died = task.get_name()
-        error = None if task.cancelled() else task.exception()
-        log.critical("%s died: this process stops", self.died, exc_info=error)
-        if error is not None:
-            bugs.report(error, where=self.died)
-        signal.raise_signal(signal.SIGTERM)
 
 
 @asynccontextmanager
 async def lifespan(app: Litestar) -> AsyncIterator[None]:
-    """From the first connection to the last."""
+    """From the first connection to the last. Each thing is closed in its turn, also where the start fails."""
     config: Config = app.state.config
     assert config.database_url is not None, "the shell checks what is needed (app/config.py)"
-    secrets.install(config)
-    ceremony.install(*relying_party(config))
-    write_links(config)
-    traces = watch(config)
-    tracker = sentry.installed(config)
-    await db.open_pool(config.database_url)
-    if config.runs_jobs:
-        equip(config)
-    process = Process(config, app)
-    app.state.process = process
-    app.state.live = process.live
-    pwned = Pwned(app.state.outgoing, config.breaches_base or BASE) if config.breaches_asked else None
-    passwords.ask_also(pwned.knows if pwned else None)
-    heard = [memory.listen, process.relay.announce, positions.collect, count_audit_rows]
-    streams.listeners.extend(heard)
-    async with copying(config, app.state.outgoing) if config.runs_jobs else nullcontext():
-        try:
-            await process.live.emulation.listen()
-            process.start()
-            _spare_the_collector()
-            yield
-        finally:
-            for listener in heard:
-                streams.listeners.remove(listener)
-            await process.stop()
-            await denials.write_soon()
-            await app.state.oauth.close()
-            if pwned is not None:
-                await pwned.close()
-            await db.close_pool()
-            await unwatch(traces)
-            await sentry.flushed(tracker)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(app.state.oauth.close)
+        secrets.install(config)
+        ceremony.install(*relying_party(config))
+        write_links(config)
+        stack.push_async_callback(sentry.flushed, sentry.installed(config))
+        stack.push_async_callback(unwatch, watch(config))
+        stack.push_async_callback(db.close_pool)
+        await db.open_pool(config.database_url)
+        if config.runs_jobs:
+            equip(config)
+            await stack.enter_async_context(copying(config, app.state.outgoing))
+        if config.breaches_asked:
+            pwned = Pwned(app.state.outgoing, config.breaches_base or BASE)
+            stack.push_async_callback(pwned.close)
+            passwords.ask_also(pwned.knows)
+            stack.callback(passwords.ask_also, None)
+        process = Process(config, app)
+        app.state.process = process
+        app.state.live = process.live
+        # They hear until the end what jobs and refusals commit.
+        for listener in (memory.listen, process.relay.announce, positions.collect, count_audit_rows):
+            streams.listeners.append(listener)
+            stack.callback(streams.listeners.remove, listener)
+        process.stop_with(stack)
+        await process.live.emulation.listen()
+        process.start()
+        _spare_the_collector()
+        yield
 
 
 def _spare_the_collector() -> None:

@@ -14,6 +14,7 @@ from app import log_levels, logs
 from app.config import Config
 from app.main import create_app
 from app.stopping import StoppingServer
+from app.supervise import Stopped
 from app.supervisor import Supervisor
 from channels.live_http import LiveHttp
 from channels.protocol import FRAME_BYTES_MAX
@@ -41,10 +42,6 @@ SETTINGS: Final[dict[str, Any]] = {
     "proxy_headers": False,
     "lifespan": "on",
 }
-
-
-class Stopped(OSError):
-    """It stopped although nobody asked it to."""
 
 
 class Server(StoppingServer):

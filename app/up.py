@@ -21,7 +21,8 @@ from app.embedded import Embedded
 from app.embedded import EmbeddedError as EmbeddedError  # to be caught by who calls up()
 from app.main import create_app
 from app.migrate import migrate
-from app.server import Server, Stopped, address, listening
+from app.server import Server, address, listening
+from app.supervise import Stopped
 from domain import crypto
 
 Say = Callable[[str], None]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
 from prometheus_client import start_http_server
@@ -12,7 +12,7 @@ from app.config import Config, ConfigError
 from app.metrics.counting import Prometheus, count_audit_rows
 from app.metrics.gauges import Gauges
 from app.metrics.table import REGISTRY
-from channels.tasks import end
+from app.supervise import Supervision
 from domain import measures, streams, tracing
 
 
@@ -44,22 +44,17 @@ async def unwatch(traces: Traces | None) -> None:
 
 
 @asynccontextmanager
-async def watching(config: Config, outgoing: Outgoing) -> AsyncIterator[None]:
-    """All of it until the block ends, for a process that serves no API."""
-    traces = watch(config)
-    gauges = Gauges(None, outgoing)
-    looking = asyncio.create_task(gauges.run(), name="the keeper of gauges")
-    shown = None
-    if config.eyes.metrics_listen is not None:
-        host, port = config.eyes.metrics_listen
-        shown = start_http_server(port, addr=host, registry=REGISTRY)
-    streams.listeners.append(count_audit_rows)
-    try:
+async def watching(config: Config, outgoing: Outgoing, supervision: Supervision) -> AsyncIterator[None]:
+    """All of it until the block ends, for a process that serves no API. Raises ConfigError, OSError."""
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(unwatch, watch(config))
+        gauges = Gauges(None, outgoing)
+        await stack.enter_async_context(supervision.beside("the keeper of gauges", gauges.run))
+        if config.eyes.metrics_listen is not None:
+            host, port = config.eyes.metrics_listen
+            shown, _ = start_http_server(port, addr=host, registry=REGISTRY)
+            stack.callback(shown.server_close)
+            stack.callback(shown.shutdown)
+        streams.listeners.append(count_audit_rows)
+        stack.callback(streams.listeners.remove, count_audit_rows)
         yield
-    finally:
-        streams.listeners.remove(count_audit_rows)
-        if shown is not None:
-            shown[0].shutdown()
-            shown[0].server_close()
-        await end([looking])
-        await unwatch(traces)

@@ -183,6 +183,16 @@ class Bus:
                 self.speaking = False
                 await self._answers()
                 self.speaking = True
+            for _ in batch:
+                self._outbox.task_done()
+
+    async def said(self) -> None:
+        """Until what was posted is published. No longer than CONNECT_WITHIN_S: it is in the log too."""
+        try:
+            async with asyncio.timeout(CONNECT_WITHIN_S):
+                await self._outbox.join()
+        except TimeoutError:
+            log.warning("the last news is not announced: others find it in the log")
 
     async def close(self) -> None:
         for redis in (self.redis, self._speaking):
@@ -199,6 +209,7 @@ class Bus:
                 continue  # said once already; health tells that it lasts
             while not self._outbox.empty():
                 self._outbox.get_nowait()
+                self._outbox.task_done()
                 self.dropped += 1
             return
 

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Final
 
+Work = Callable[[], Coroutine[Any, Any, None]]
+
 CANCEL_AGAIN_AFTER_S: Final = 0.5
 CANCEL_MAX: Final = 10
 

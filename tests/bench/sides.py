@@ -5,14 +5,17 @@ every message once and in order, or there is no figure.
 """
 
 import contextlib
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
+from app.supervise import Supervision
 from channels import json_format
 from channels.announcing import announcing
 from domain import channels, db, ids, streams
@@ -142,9 +145,10 @@ def pushed(channel: str, offset: int) -> bytes:
 @contextlib.asynccontextmanager
 async def publishing(served: Product) -> AsyncIterator[Callable[[Sequence[Entry]], None]]:
     """What announces entries through Redis, as a process of the product does after each commit."""
+    supervision = Supervision(stop=partial(signal.raise_signal, signal.SIGTERM))
     await db.open_pool(served.database_url, size=2)
     try:
-        async with announcing(served.redis_url) as announce:
+        async with announcing(served.redis_url, supervision.beside) as announce:
             yield announce
     finally:
         await db.close_pool()

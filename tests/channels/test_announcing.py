@@ -6,6 +6,7 @@ import pytest
 import redis.asyncio
 
 from app.config import Config
+from app.supervise import Supervision
 from channels.announcing import announcing
 from domain import streams
 from domain.actor import Actor
@@ -23,9 +24,10 @@ async def test_what_is_committed_meanwhile_is_announced_and_afterwards_is_not(
     actor = Actor(user_id=ann.id, personal_team_id=ann.personal_team_id)
     monkeypatch.setattr(streams, "listeners", [])  # the server of this process would announce it too
     assert config.redis_url is not None
+    supervision = Supervision(stop=lambda: None)
     async with redis.asyncio.Redis.from_url(config.redis_url) as client, client.pubsub() as heard:
         await heard.subscribe(f"maycole:user:{ann.id}")
-        async with announcing(config.redis_url):
+        async with announcing(config.redis_url, supervision.beside):
             await users.change(actor, UserPatch(name="Announced"))
             async with asyncio.timeout(WITHIN_S):
                 while True:
@@ -33,3 +35,4 @@ async def test_what_is_committed_meanwhile_is_announced_and_afterwards_is_not(
                     if said is not None and b"Announced" in said["data"]:
                         break
         assert streams.listeners == []
+        assert supervision.died is None

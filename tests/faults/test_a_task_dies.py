@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from app.config import Config
@@ -36,6 +37,17 @@ app.lifespan._roll_partitions = doomed
 main(["serve"])
 """
 
+DOOMED_WORKER = """
+from app.cli import main
+from app.herald import Herald
+
+async def doomed(self):
+    raise LookupError("there was nothing left to do")
+
+Herald.run = doomed
+main(["worker"])
+"""
+
 
 async def test_a_background_task_that_dies_takes_the_process_down_and_says_which(config: Config) -> None:
     process = await asyncio.create_subprocess_exec(
@@ -52,7 +64,7 @@ async def test_a_background_task_that_dies_takes_the_process_down_and_says_which
     assert process.returncode != 0
     lines = [json.loads(line) for line in said.splitlines() if line.startswith(b"{")]
     [last_words] = [line for line in lines if line["level"] == "critical"]
-    assert last_words["logger"] == "maycole.lifespan"
+    assert last_words["logger"] == "maycole.supervise"
     assert last_words["event"] == "the doomed task died: this process stops"
     assert "LookupError: there was nothing left to do" in last_words["exception"]
 
@@ -74,6 +86,23 @@ async def test_the_command_does_not_take_that_for_a_clean_end(config: Config) ->
     assert b"maycole serve: the log above says why" in said
 
 
+async def test_a_worker_does_not_go_on_without_one_either(config: Config) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        DOOMED_WORKER,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+        env=environment(config),
+    )
+    _, said = await asyncio.wait_for(process.communicate(), 60)
+
+    assert process.returncode == 1
+    assert b"the herald died: this process stops" in said
+    assert b"maycole worker: the log above says why" in said
+
+
 async def test_a_task_that_loses_its_cancellation_does_not_keep_the_process_from_stopping(
     config: Config,
 ) -> None:
@@ -93,7 +122,8 @@ async def test_a_task_that_loses_its_cancellation_does_not_keep_the_process_from
     process.supervise("one that loses it", loses_the_first)
     [task] = process.tasks
     await asyncio.sleep(0)
-    await asyncio.wait_for(process.stop(), 60)
+    async with asyncio.timeout(60), AsyncExitStack() as stack:
+        process.stop_with(stack)
 
     assert lost == ["the first"]
     assert task.cancelled()

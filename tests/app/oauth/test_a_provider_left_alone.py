@@ -8,7 +8,8 @@ from app import herald
 from app.adapters.breaker import CALLS_MIN, OPEN_S
 from app.adapters.outgoing import Nature, Outgoing
 from app.adapters.retrying import Policy, of_status
-from app.herald import heralding
+from app.herald import Herald
+from app.supervise import Supervision
 from domain import channels, db, health, streams
 from domain.health import DependencyState
 from tests.app.company import problem
@@ -112,7 +113,7 @@ async def test_a_worker_is_heard_too_and_while_postgres_is_away_its_newest_word_
     policy = Policy(within_s=1.0, try_within_s=1.0, tries=1)
     dependency = outgoing.dependency("s3", policy, lambda error: of_status(503))
     before = (await streams.open_head(channels.HEALTH)).offset
-    async with heralding(outgoing):
+    async with Supervision(stop=lambda: None).beside("the herald", Herald(outgoing).run):
         while outgoing.standings()[0].state == "closed":
             with pytest.raises(TimeoutError):
                 await dependency.call(fail, repeatable=True)
