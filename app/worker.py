@@ -50,6 +50,7 @@ class Worker:
         self._id = uuid.uuid4()
         self._bell = asyncio.Event()
         self._stopping = False
+        self._unstarted = False
         self._running: dict[asyncio.Task[None], Row] = {}
         self._broken: BaseException | None = None
 
@@ -93,6 +94,10 @@ class Worker:
             return min(self._look_every_s, cron_in_s)  # a job that ends rings
         await self._say_alive()
         rows = await job_store.claim(self._id, names, most=hands, lease=timedelta(seconds=self._lease_s))
+        if self._stopping:
+            # It came while they were claimed: they go back with what is not finished in time.
+            self._unstarted = bool(rows)
+            return 0.0
         held = {row.id for row in self._running.values()}
         for row in rows:
             if row.id not in held:  # else taken from ourselves, after a silence of ours
@@ -165,10 +170,11 @@ class Worker:
         """Let what is held be done, and give back what takes too long."""
         if self._running:
             await asyncio.wait(self._running, timeout=self._grace_s)
-        if not self._running:
+        if not self._running and not self._unstarted:
             return
-        log.warning("given back, for others to do: %s", ", ".join(map(_named, self._running.values())))
-        await end(list(self._running))
+        if self._running:
+            log.warning("given back, for others to do: %s", ", ".join(map(_named, self._running.values())))
+            await end(list(self._running))
         try:
             await job_store.give_back(self._id)
         except db.UNREACHABLE as error:
