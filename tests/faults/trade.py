@@ -107,11 +107,14 @@ class Shop:
 
 @dataclasses.dataclass
 class Trade:
-    """All changes of a scenario. `statuses` counts their answers, `longest_s` is the slowest one."""
+    """All changes of a scenario. `statuses` counts their answers, `failed` the codes of those that are 5xx,
+    `longest_s` is the slowest one.
+    """
 
     field: Field
     writes: list[Write] = dataclasses.field(default_factory=list)
     statuses: Counter[int | str] = dataclasses.field(default_factory=Counter)
+    failed: Counter[str] = dataclasses.field(default_factory=Counter)
     longest_s: float = 0.0
     _turn: int = 0
 
@@ -125,7 +128,9 @@ class Trade:
             for status, count in self.statuses.items()
             if isinstance(status, int) and status not in allowed
         }
-        return [f"{count} answers {status}" for status, count in others.items()]
+        return [
+            f"{count} answers {status} (all 5xx: {dict(self.failed)})" for status, count in others.items()
+        ]
 
     def said(self) -> str:
         """How requests went, in a line."""
@@ -145,7 +150,11 @@ class Trade:
         except httpx.TransportError as lost:
             self.statuses[type(lost).__name__] += 1
         else:
-            self.statuses[answer.status_code] += 1
+            status, code = answer.status_code, _code(answer)
+            # A machine that has no time for them refuses some, which is a promise of its own (overload).
+            self.statuses[code if code == "overloaded" else status] += 1
+            if status >= 500:
+                self.failed[code] += 1
             if answer.status_code == 200:
                 outcome, offset = "committed", _told(answer, shop.channel)
             elif answer.status_code == 409 and undo:
@@ -229,3 +238,9 @@ def _told(answer: httpx.Response, channel: str) -> int:
         if name == channel:
             return int(offset)
     raise AssertionError(f"no position of {channel} in {answer.headers['X-Stream-Position']!r}")
+
+
+def _code(answer: httpx.Response) -> str:
+    """What a refusal is called; nothing for what is none."""
+    code: str = answer.json()["code"] if answer.is_error else ""
+    return code
