@@ -83,13 +83,18 @@ async def test_one_that_ends_with_its_block_or_after_it_was_let_go_has_not_died(
 
 async def test_a_port_for_metrics_that_is_taken_leaves_nothing_open(config: Config) -> None:
     supervision = Supervision(stop=lambda: None)
-    listeners = list(streams.listeners)
+    listeners, before = list(streams.listeners), keepers()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         eyes = Eyes(metrics_listen=taken.getsockname()[:2])
         own = msgspec.structs.replace(config, eyes=eyes)
         with pytest.raises(OSError, match="in use"):
             async with watching(own, Outgoing(), supervision):
                 pytest.fail("it has begun without")
-    assert not any(task.get_name() == "the keeper of gauges" for task in asyncio.all_tasks())
+    assert keepers() == before
     assert streams.listeners == listeners
     assert supervision.died is None, "it was ended, and did not die"
+
+
+def keepers() -> set[asyncio.Task[object]]:
+    """Those there are; the app of this process has one."""
+    return {task for task in asyncio.all_tasks() if task.get_name() == "the keeper of gauges"}

@@ -21,7 +21,8 @@ import websockets
 from app.config import Config
 from tests.factories import Api, api_of
 from tests.forged import forged
-from tests.processes import MAYCOLE, READY_WITHIN_S, environment
+from tests.generous import COMMAND
+from tests.processes import READY_WITHIN_S, environment
 from tests.raw import raw
 
 CANARY = "canary"
@@ -73,7 +74,7 @@ async def told(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Told
     log = tmp_path_factory.mktemp("canaries") / "log"
     with log.open("wb") as written:
         process = await asyncio.create_subprocess_exec(
-            MAYCOLE, "serve", stdout=written, stderr=asyncio.subprocess.STDOUT, env=environment(given)
+            *COMMAND, "serve", stdout=written, stderr=asyncio.subprocess.STDOUT, env=environment(given)
         )
         try:
             async with api_of(await _address(log)) as api:
