@@ -50,18 +50,8 @@ main(["worker"])
 
 
 async def test_a_background_task_that_dies_takes_the_process_down_and_says_which(config: Config) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        SERVE_WITH_A_DOOMED_TASK,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
-        env=environment(config),
-    )
-    _, said = await asyncio.wait_for(process.communicate(), 30)
-
-    assert process.returncode != 0
+    status, said = await _ends(SERVE_WITH_A_DOOMED_TASK, config, within_s=30)
+    assert status != 0
     lines = [json.loads(line) for line in said.splitlines() if line.startswith(b"{")]
     [last_words] = [line for line in lines if line["level"] == "critical"]
     assert last_words["logger"] == "maycole.supervise"
@@ -70,35 +60,15 @@ async def test_a_background_task_that_dies_takes_the_process_down_and_says_which
 
 
 async def test_the_command_does_not_take_that_for_a_clean_end(config: Config) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        DOOMED_COMMAND,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
-        env=environment(config),
-    )
-    _, said = await asyncio.wait_for(process.communicate(), 30)
-
-    assert process.returncode == 1
+    status, said = await _ends(DOOMED_COMMAND, config, within_s=30)
+    assert status == 1
     assert b"the partition keeper died: this process stops" in said
     assert b"maycole serve: the log above says why" in said
 
 
 async def test_a_worker_does_not_go_on_without_one_either(config: Config) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        DOOMED_WORKER,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
-        env=environment(config),
-    )
-    _, said = await asyncio.wait_for(process.communicate(), 60)
-
-    assert process.returncode == 1
+    status, said = await _ends(DOOMED_WORKER, config, within_s=60)
+    assert status == 1
     assert b"the herald died: this process stops" in said
     assert b"maycole worker: the log above says why" in said
 
@@ -127,3 +97,18 @@ async def test_a_task_that_loses_its_cancellation_does_not_keep_the_process_from
 
     assert lost == ["the first"]
     assert task.cancelled()
+
+
+async def _ends(code: str, config: Config, *, within_s: float) -> tuple[int | None, bytes]:
+    """The exit status of a process that runs this, and what it says on stderr."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        code,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+        env=environment(config),
+    )
+    _, said = await asyncio.wait_for(process.communicate(), within_s)
+    return process.returncode, said
