@@ -31,6 +31,9 @@ POSTGRES = {
     "unix_socket_permissions": "0700",
     "max_connections": "200",
     "shared_buffers": "128MB",
+    # What is planned for a table of twenty rows is kept until it is looked at again, and then there are
+    # thousands: a minute would be long.
+    "autovacuum_naptime": "10s",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }

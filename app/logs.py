@@ -42,6 +42,8 @@ def install(level: str, style: Style | None = None) -> None:
         root.addHandler(ours)
         # Nothing of this is in a line, and each of them is asked of the system for each record.
         logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+        # Nor the line of code, for which the stack is walked (the logging HOWTO, "Optimization").
+        setattr(logging, "_srcfile", None)  # noqa: B010 - it is not in the type hints
     if ours is not None:
         root.setLevel(level)
         if style is not None or ours.style is None:

@@ -38,6 +38,7 @@ from app.health import Checks, watching
 from app.lifespan import lifespan
 from app.pages import mail_pages
 from app.pipeline import body, idempotency, policies, positions, versions
+from app.pipeline.answer import Answer
 from app.pipeline.bounds import bounded
 from app.pipeline.cors import Cors
 from app.pipeline.door import at_the_door
@@ -103,6 +104,7 @@ def create_app(
     app = Litestar(
         route_handlers=ROUTES,
         request_class=body.HardenedRequest,
+        response_class=Answer,
         request_max_body_size=body.BODY_BYTES_MAX,
         middleware=[bounded(load)],
         before_request=_before,

@@ -5,6 +5,7 @@ Who comes with an API key may less than that: `limits` says how much of it is le
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from domain.errors import Unauthenticated
 T = TypeVar("T")
 
 
+@lru_cache(1024)
 def source(address: str | None) -> str | None:
     """Where somebody comes from, as an actor says it: IPv4 in IPv6 (of a dual-stack socket) is IPv4."""
     try:

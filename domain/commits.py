@@ -5,26 +5,14 @@ A deadline asks nobody: while a commit is under way, and until what it says is a
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any, Final
 from weakref import WeakSet
+
+from domain import deadline
 
 AFTERWARDS_S: Final = 1.0  # for the answer, at least
 
 _begun: Final[WeakSet[asyncio.Task[Any]]] = WeakSet()
-_deadline: ContextVar[asyncio.Timeout | None] = ContextVar("deadline of commits", default=None)
-
-
-@contextmanager
-def bound_by(deadline: asyncio.Timeout) -> Iterator[None]:
-    """What commits in this block puts that deadline off meanwhile."""
-    token = _deadline.set(deadline)
-    try:
-        yield
-    finally:
-        _deadline.reset(token)
 
 
 class Committing:
@@ -33,16 +21,16 @@ class Committing:
     def __init__(self, task: asyncio.Task[Any] | None) -> None:
         if task is not None:
             _begun.add(task)
-        self._deadline = _deadline.get()
-        due = self._deadline.when() if self._deadline is not None else None
-        self._due = None if due is None or self._deadline is None or self._deadline.expired() else due
-        if self._due is not None and self._deadline is not None:
-            self._deadline.reschedule(None)
+        self._timeout = deadline.timeout()
+        due = self._timeout.when() if self._timeout is not None else None
+        self._due = None if due is None or self._timeout is None or self._timeout.expired() else due
+        if self._due is not None and self._timeout is not None:
+            self._timeout.reschedule(None)
 
     def over(self) -> None:
-        if self._due is not None and self._deadline is not None:
+        if self._due is not None and self._timeout is not None:
             soon = asyncio.get_running_loop().time() + AFTERWARDS_S
-            self._deadline.reschedule(max(self._due, soon))
+            self._timeout.reschedule(max(self._due, soon))
 
 
 def have_begun(task: asyncio.Task[Any]) -> bool:

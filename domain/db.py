@@ -145,7 +145,7 @@ class Engine(PostgresEngine):
 
     async def _run_in_pool(self, query: str, args: Sequence[Any] | None = None) -> Any:
         assert self.pool is not None
-        async with connections.taken(self.pool, CONNECT_WITHIN_S) as connection:
+        async with connections.Taken(self.pool, CONNECT_WITHIN_S) as connection:
             return await connection.fetch(query, *(args or ()))
 
 
@@ -265,19 +265,19 @@ def is_writing() -> bool:
 
 
 async def fetch(sql: str, *args: Any) -> list[asyncpg.Record]:
-    async with _connection() as connection:
+    async with _Connection() as connection:
         rows: list[asyncpg.Record] = await connection.fetch(sql, *args)
     return rows
 
 
 async def fetchrow(sql: str, *args: Any) -> asyncpg.Record | None:
-    async with _connection() as connection:
+    async with _Connection() as connection:
         return await connection.fetchrow(sql, *args)
 
 
 async def fetchval(sql: str, *args: Any) -> Any:
     """The first column of the first row; its type is the statement's own, hence Any."""
-    async with _connection() as connection:
+    async with _Connection() as connection:
         return await connection.fetchval(sql, *args)
 
 
@@ -295,7 +295,7 @@ async def stream(sql: str, *args: Any) -> AsyncGenerator[asyncpg.Record, None]:
 
 async def execute(sql: str, *args: Any) -> str:
     """The command tag, such as `UPDATE 1`."""
-    async with _connection() as connection:
+    async with _Connection() as connection:
         tag: str = await connection.execute(sql, *args)
     return tag
 
@@ -316,17 +316,26 @@ def like(query: str | None) -> str | None:
     return query.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
-@asynccontextmanager
-async def _connection() -> AsyncIterator[asyncpg.Connection]:
-    unit = _unit.get()
-    with without_values():
+class _Connection:
+    """What the statements of this task go to: its transaction's, or one of the pool."""
+
+    __slots__ = ("_pool", "_taken")
+
+    async def __aenter__(self) -> asyncpg.Connection:
+        unit = _unit.get()
         if unit is not None:
-            yield _mine(unit).connection
-            return
-        if engine.pool is None:
+            self._pool = None
+            return _mine(unit).connection
+        self._pool = engine.pool
+        if self._pool is None:
             raise RuntimeError("the database is not open: call db.open_pool() first")
-        async with connections.taken(engine.pool, CONNECT_WITHIN_S) as connection:
-            yield connection
+        self._taken = await connections.take(self._pool, CONNECT_WITHIN_S)
+        return self._taken
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        forget_values(error)
+        if self._pool is not None:
+            await connections.give_back(self._pool, self._taken)
 
 
 def _mine(unit: Unit) -> Unit:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from app import deadline
+from domain import deadline
 
 T = TypeVar("T")
 

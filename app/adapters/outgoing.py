@@ -19,9 +19,9 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from app import deadline
 from app.adapters.breaker import Breaker
 from app.adapters.retrying import Budget, Failure, Policy
+from domain import deadline
 from domain.clock import now
 from domain.errors import Unavailable
 from domain.health import State

@@ -7,6 +7,7 @@ from litestar import Response
 from litestar.params import QueryParameter
 from msgspec import Meta
 
+from app.pipeline.answer import Answer
 from app.pipeline.etag import etag
 from domain.pages import LIMIT_MAX, Page
 from domain.streams import Head
@@ -75,4 +76,4 @@ def one(data: T, *, version: int | None = None, at: str | None = None) -> Respon
         headers["ETag"] = etag(version)
     if at is not None:
         headers["Location"] = at
-    return Response(One(data=data), status_code=201 if at else 200, headers=headers)
+    return Answer(One(data=data), status_code=201 if at else 200, headers=headers)

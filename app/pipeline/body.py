@@ -15,6 +15,7 @@ from litestar import Request
 from litestar.exceptions import HTTPException
 from litestar.types import Empty
 
+from app.pipeline.headers import sent
 from app.pipeline.stay import sending
 from domain.errors import FieldError, Invalid, Malformed
 
@@ -82,6 +83,8 @@ def field_error(message: str, path: str) -> FieldError:
 async def refuse_bad_text(request: Request[Any, Any, Any]) -> None:
     """Path and query are UTF-8 and hold no NUL either (a before_request hook)."""
     for part in (request.scope["raw_path"], request.scope["query_string"]):
+        if b"%" not in part and part.isascii():
+            continue
         if b"%00" in part:
             raise Malformed("NUL characters cannot be stored.", code="nul_character")
         try:
@@ -94,7 +97,7 @@ async def refuse_nothing(request: Request[Any, Any, Any]) -> None:
     """A handler that takes a body gets one (a before_request hook); Litestar would say `'data'`."""
     if request.route_handler.parsed_data_field is None:
         return
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+    if (sent(request.scope, b"content-encoding") or b"identity").strip().lower() != b"identity":
         # Unpacked, a kilobyte may be a gigabyte.
         raise HTTPException(
             status_code=415,

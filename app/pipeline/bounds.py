@@ -15,12 +15,11 @@ from typing import Any, Final
 import msgspec
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import deadline as timeouts
 from app.pipeline.errors import Problem
 from app.pipeline.load import Load, retry_after_s
 from app.pipeline.request_id import request_id
 from app.pipeline.stay import REFUSED, Overloaded, Stay
-from domain import commits
+from domain import deadline
 from domain.errors import Unavailable
 
 log = logging.getLogger("maycole.bounds")
@@ -72,8 +71,8 @@ def bounded(load: Load) -> Any:
 async def _serve(
     app: ASGIApp, scope: Scope, receive: Receive, send: Send, load: Load, within_s: float
 ) -> None:
-    deadline = asyncio.timeout(within_s)
-    stay = Stay(load, deadline)
+    timeout = asyncio.timeout(within_s)
+    stay = Stay(load, timeout)
     scope["state"]["stay"] = stay
 
     async def begun(message: Message) -> None:
@@ -81,11 +80,11 @@ async def _serve(
         await send(message)
 
     try:
-        async with deadline:
-            with timeouts.of(deadline), commits.bound_by(deadline):
+        async with timeout:
+            with deadline.of(timeout):
                 await app(scope, receive, begun)
     except TimeoutError as late:
-        if not deadline.expired():
+        if not timeout.expired():
             raise
         log.warning("%s was broken off after %g s", request_id(scope), within_s)
         raise Exceeded(

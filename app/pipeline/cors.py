@@ -7,6 +7,7 @@ asks beforehand (a preflight) is answered without looking at the route.
 from collections.abc import Collection
 from typing import Any, Final
 
+from app.pipeline.headers import sent
 from domain.errors import Forbidden
 
 METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
@@ -57,8 +58,8 @@ class Cors:
         """What an answer to this request says."""
         if not self._origins:
             return []
-        origin = _sent(scope, b"origin")
-        if origin not in self._origins:
+        origin = sent(scope, b"origin")
+        if origin is None or origin not in self._origins:
             return [_VARY]
         said = [
             _VARY,
@@ -69,7 +70,7 @@ class Cors:
 
     def check(self, scope: Any) -> None:
         """For a preflight. Raises Forbidden `origin_not_allowed`."""
-        if _sent(scope, b"origin") not in self._origins:
+        if sent(scope, b"origin") not in self._origins:
             raise Forbidden("Pages from there may not ask this server.", code="origin_not_allowed")
 
 
@@ -77,11 +78,6 @@ def is_preflight(scope: Any) -> bool:
     """Whether a browser asks if a page may ask (Fetch standard, CORS-preflight request)."""
     return (
         scope["method"] == "OPTIONS"
-        and _sent(scope, b"origin") != b""
-        and _sent(scope, b"access-control-request-method") != b""
+        and bool(sent(scope, b"origin"))
+        and bool(sent(scope, b"access-control-request-method"))
     )
-
-
-def _sent(scope: Any, wanted: bytes) -> bytes:
-    sent: bytes = next((value for name, value in scope["headers"] if name == wanted), b"")
-    return sent

@@ -11,6 +11,7 @@ import msgspec
 from litestar import Request
 
 from app.pipeline import versions
+from app.pipeline.headers import sent
 from app.pipeline.request_id import request_id
 from channels import rpc
 from domain.actor import Actor, source
@@ -28,10 +29,10 @@ LET_IN: Final = "let_in"
 
 async def provide_actor(request: Request[Any, Any, Any]) -> Actor:
     """Where the request comes from; whoever sends it has not said who they are."""
-    agent = request.headers.get("user-agent")
+    agent, client = sent(request.scope, b"user-agent"), request.scope.get("client")
     return Actor(
-        ip=source(request.client.host) if request.client else None,
-        user_agent=agent[:USER_AGENT_MAX] if agent else None,
+        ip=source(client[0]) if client else None,
+        user_agent=agent[:USER_AGENT_MAX].decode("latin-1") if agent else None,
         request_id=request_id(request.scope),
     )
 
@@ -91,7 +92,7 @@ def _claims(request: Request[Any, Any, Any], ip: str | None) -> Claims:
     introduced: Claims | None = extensions.get(rpc.CLAIMS)
     if introduced is not None:
         return introduced
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
+    scheme, _, token = (sent(request.scope, b"authorization") or b"").partition(b" ")
+    if scheme.lower() != b"bearer" or not token:
         raise Unauthenticated("Send `Authorization: Bearer <access token>`.", code="no_token")
-    return credentials.claims(token.strip(), ip)
+    return credentials.claims(token.decode("latin-1").strip(), ip)

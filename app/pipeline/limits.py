@@ -52,11 +52,11 @@ def headers(scope: Any) -> list[tuple[bytes, bytes]]:
     if drawn is None:
         return []
     named, verdict = drawn
-    said = (f'"{name}";q={policy.limit};w={policy.window_s}' for name, policy in named.items())
-    left = (
+    said = [f'"{name}";q={policy.limit};w={policy.window_s}' for name, policy in named.items()]
+    left = [
         f'"{name}";r={room.left};t={math.ceil(room.grows_in_s)}'
         for name, room in zip(named, verdict.rooms, strict=True)
-    )
+    ]
     return [(POLICY_HEADER, ", ".join(said).encode()), (HEADER, ", ".join(left).encode())]
 
 

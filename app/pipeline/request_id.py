@@ -1,11 +1,14 @@
 """Step 1: every request has an id, which is in its answer, its problems, its audit rows and its log lines."""
 
+import random
 import re
-import secrets
 from typing import Any, Final
 
+from app.pipeline.headers import sent
+
 HEADER: Final = b"x-request-id"
-_SANE: Final = re.compile(rb"^[A-Za-z0-9._-]{8,64}$")
+_SANE: Final = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+_random: Final = random.Random()  # noqa: S311 - it need not be secret, and asks the system only once
 
 
 def request_id(scope: Any) -> str:
@@ -16,7 +19,10 @@ def request_id(scope: Any) -> str:
     state = scope.setdefault("state", {})
     known: str | None = state.get("request_id")
     if known is None:
-        given = next((value for name, value in scope["headers"] if name == HEADER), b"")
-        known = given.decode() if _SANE.match(given) else f"req_{secrets.token_hex(12)}"
+        given = sent(scope, HEADER)
+        if given is not None and _SANE.fullmatch(given):
+            known = given.decode()
+        else:
+            known = f"req_{_random.getrandbits(96):024x}"
         state["request_id"] = known
     return known

@@ -36,7 +36,7 @@ def stamping(cors: Cors, *, is_secure: bool) -> Callable[[Message, Scope], Await
     async def stamp(message: Message, scope: Scope) -> None:
         if message["type"] != "http.response.start":
             return
-        present = {name.lower(): value for name, value in message["headers"]}
+        present = dict(message["headers"])  # their names are in lower case (ASGI)
         headers: list[tuple[bytes, bytes]] = [
             *message["headers"],
             (HEADER, request_id(scope).encode()),

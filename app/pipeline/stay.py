@@ -20,12 +20,12 @@ class Overloaded(Unavailable):
 class Stay:
     """The place and the time of one request; in `scope["state"]["stay"]`."""
 
-    __slots__ = ("_has_place", "_load", "deadline")
+    __slots__ = ("_has_place", "_load", "timeout")
 
-    def __init__(self, load: Load, deadline: asyncio.Timeout) -> None:
+    def __init__(self, load: Load, timeout: asyncio.Timeout) -> None:
         self._load = load
         self._has_place = True
-        self.deadline = deadline
+        self.timeout = timeout
 
     def leave(self) -> None:
         """Its place is free."""
@@ -36,8 +36,8 @@ class Stay:
     def pause(self) -> None:
         """No place any more, and no end of its time: the answer has begun, or the client sends."""
         self.leave()
-        if self.deadline.when() is not None and not self.deadline.expired():
-            self.deadline.reschedule(None)
+        if self.timeout.when() is not None and not self.timeout.expired():
+            self.timeout.reschedule(None)
 
     @contextmanager
     def sending(self) -> Iterator[None]:
@@ -45,7 +45,7 @@ class Stay:
         place is left.
         """
         loop = asyncio.get_running_loop()
-        due = self.deadline.when()
+        due = self.timeout.when()
         left_s = due - loop.time() if due is not None else None
         if not self._load.begin_sending():
             raise Overloaded(REFUSED, retryAfter=retry_after_s())
@@ -57,8 +57,8 @@ class Stay:
         if not self._load.begin():
             raise Overloaded(REFUSED, retryAfter=retry_after_s())
         self._has_place = True
-        if left_s is not None and not self.deadline.expired():
-            self.deadline.reschedule(loop.time() + left_s)
+        if left_s is not None and not self.timeout.expired():
+            self.timeout.reschedule(loop.time() + left_s)
 
 
 @contextmanager

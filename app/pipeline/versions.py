@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from litestar import Request
 
+from app.pipeline.headers import sent
 from domain.errors import Malformed
 from domain.versions import NEWEST, SUPPORTED
 
@@ -12,15 +13,14 @@ HEADER: Final = b"api-version"
 
 async def choose(request: Request[Any, Any, Any]) -> None:
     """A before_request step. Raises Malformed `unknown_api_version`, which says what there is."""
-    asked = request.headers.get("api-version")
+    asked = sent(request.scope, HEADER)
     if asked is not None:
-        request.scope["state"]["api_version"] = _known(asked.strip())
+        request.scope["state"]["api_version"] = _known(asked.decode("latin-1").strip())
 
 
 def pinned(scope: Any, version: str | None) -> None:
     """What was pinned where nothing was asked for; raises as choose does."""
-    asks = any(name == HEADER for name, _ in scope["headers"])
-    if version is not None and not asks:
+    if version is not None and sent(scope, HEADER) is None:
         scope["state"]["api_version"] = _known(version)
 
 

@@ -27,6 +27,7 @@ from domain.audit_logs.seals_model import Checkpoint, Sealed, SignedCheckpoint
 from domain.audit_logs.tree import Damaged
 from domain.audit_logs.waiting import Waiting
 from domain.clock import now
+from domain.conditions import Conditions
 from domain.pages import Page
 from domain.record import record
 from domain.teams import policy
@@ -136,13 +137,10 @@ async def checkpoints(
     """A team's checkpoints, newest first."""
     await policy.require(actor, team_id, "audit:read")
     scope = f"checkpoints {actor.user} {team_id}"
-    before = pages.unseal(cursor, scope=scope)[0] if cursor else None
+    asked = Conditions("s.team_id = {}", team_id)
+    asked.must("s.number < {}", pages.unseal(cursor, scope=scope)[0] if cursor else None)
     rows = await db.fetch(
-        f"""{_SIGNED} WHERE s.team_id = $1 AND ($2::bigint IS NULL OR s.number < $2)
-            ORDER BY s.number DESC LIMIT $3""",
-        team_id,
-        before,
-        limit + 1,
+        f"{_SIGNED} WHERE {asked.where} ORDER BY s.number DESC LIMIT {limit + 1:d}", *asked.args
     )
     return pages.cut([as_signed(row) for row in rows], limit, scope=scope, key=lambda one: [one.number])
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from domain import db, partitions
 from domain.audit_logs.model import AuditRecord, Filter
+from domain.conditions import Conditions
 
 WALKED: Final = 1000
 RARE: Final = 1000
@@ -45,51 +46,35 @@ SELECT low FROM search WHERE low >= high
 """
 
 
-class Conditions:
-    """What rows of a team must meet: `where` is SQL over `args`, the words apart from the rest."""
+class Asked(Conditions):
+    """What rows of a team must meet, the words apart from the rest."""
 
     def __init__(self, team_id: str) -> None:
-        self.args: list[Any] = [team_id]
-        self._parts = ["team_id = $1"]
-        self._words: str | None = None
-
-    def must(self, condition: str, value: Any) -> None:
-        """`condition` has `{}` where the value belongs; nothing is asked for None."""
-        if value is not None:
-            self.args.append(value)
-            self._parts.append(condition.format(f"${len(self.args)}"))
+        super().__init__("team_id = {}", team_id)
+        self.words: str | None = None
 
     def have_words(self, query: str | None) -> None:
         if query is not None:
-            self.args.append(query)
-            self._words = _WORDS.format(f"${len(self.args)}")
-
-    def be(self, condition: str) -> None:
-        """SQL of ours, without a value."""
-        self._parts.append(condition)
-
-    @property
-    def words(self) -> str | None:
-        return self._words
+            self.words = _WORDS.format(self.place(query))
 
     @property
     def but_words(self) -> str:
-        return " AND ".join(self._parts)
+        return super().where
 
     @property
     def where(self) -> str:
-        return " AND ".join((*self._parts, *([self._words] if self._words else ())))
+        return " AND ".join((self.but_words, *([self.words] if self.words else ())))
 
 
-async def conditions(team_id: str, only: Filter, *, before: int | None = None) -> Conditions:
+async def conditions(team_id: str, only: Filter, *, before: int | None = None) -> Asked:
     """The filter as SQL; `before` is the row that a page follows on."""
-    asked = Conditions(team_id)
+    asked = Asked(team_id)
     asked.must("user_id = {}", only.actor)
     asked.must("action = {}", only.action)
     asked.must("resource = {}" if _is_id(only.resource) else "resource_type = {}", only.resource)
     asked.must("ip = {}", only.ip)
     if only.outcome is not None:
-        asked.be(_OUTCOMES.get(only.outcome, "false"))
+        asked.must(_OUTCOMES.get(only.outcome, "false"))
     asked.have_words(only.query)
     asked.must("seq < {}", before)
     asked.must('"timestamp" >= {}', only.since)
@@ -116,7 +101,7 @@ async def newest(team_id: str, only: Filter, *, before: int | None, limit: int) 
     return rare if rare is not None else await _by_month(asked, only, limit)
 
 
-async def _rare(asked: Conditions, limit: int) -> list[AuditRecord] | None:
+async def _rare(asked: Asked, limit: int) -> list[AuditRecord] | None:
     """The rows, if there are less than RARE in the whole trail; None for more."""
     # A planner that is told of a LIMIT hopes to meet that many soon, and walks all rows for a word of none.
     await db.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off")
@@ -134,7 +119,7 @@ async def _rare(asked: Conditions, limit: int) -> list[AuditRecord] | None:
     return await _records(sql, [asked.args[0], *places], limit)
 
 
-async def _by_month(asked: Conditions, only: Filter, limit: int) -> list[AuditRecord]:
+async def _by_month(asked: Asked, only: Filter, limit: int) -> list[AuditRecord]:
     found: list[AuditRecord] = []
     end: datetime | None = None
     places = [f"${len(asked.args) + nth}" for nth in (1, 2)]

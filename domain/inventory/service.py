@@ -16,6 +16,7 @@ from msgspec import UNSET
 from domain import channels, db, ids, pages, rows, streams
 from domain.actor import Actor
 from domain.clock import now
+from domain.conditions import Conditions
 from domain.errors import Conflict, FieldError, Invalid, NotFound, Stale
 from domain.events import same
 from domain.inventory.model import (
@@ -90,24 +91,21 @@ async def page(
     await policy.require(actor, team_id, "inventory:read")
     scope = f"inventory {actor.user} {team_id} {sort} {only}"
     column, direction = _SORTS[sort]
-    after = pages.unseal(cursor, scope=scope) if cursor else None
-    beyond, kind = ">" if direction == "ASC" else "<", "bigint" if column == "quantity" else "text"
+    asked = Conditions("team_id = {} AND deleted_at IS NULL", team_id)
+    asked.must("category = {}", only.category)
+    asked.must("(name ILIKE '%' || {0} || '%' OR sku ILIKE {0} || '%')", db.like(only.query))
+    if only.below_threshold:
+        asked.must("quantity - reserved <= low_stock_threshold")
+    if cursor:
+        beyond = ">" if direction == "ASC" else "<"
+        asked.must(f"({column}, id) {beyond} ({{}}, {{}})", *pages.unseal(cursor, scope=scope))
+    channel = channels.inventory(team_id)
+    head = streams.HEAD_OF.format(f"${len(asked.args) + 1}")
     found, position = await streams.rows_at(
-        channels.inventory(team_id),
-        f"""SELECT {_COLUMNS}, {streams.HEAD_OF.format("$8")} FROM inventory
-            WHERE team_id = $1 AND deleted_at IS NULL
-              AND ($2::text IS NULL OR category = $2)
-              AND ($3::text IS NULL OR name ILIKE '%' || $3 || '%' OR sku ILIKE $3 || '%')
-              AND (NOT $4::bool OR quantity - reserved <= low_stock_threshold)
-              AND ($5::text IS NULL OR ({column}, id) {beyond} ($6::{kind}, $5))
-            ORDER BY {column} {direction}, id {direction} LIMIT $7""",  # noqa: S608 - column names of ours
-        team_id,
-        only.category,
-        db.like(only.query),
-        only.below_threshold,
-        after[1] if after else None,
-        after[0] if after else None,
-        limit + 1,
+        channel,
+        f"""SELECT {_COLUMNS}, {head} FROM inventory
+            WHERE {asked.where} ORDER BY {column} {direction}, id {direction} LIMIT {limit + 1:d}""",  # noqa: S608 - names of ours
+        *asked.args,
     )
     items = [db.as_struct(Item, row) for row in found]
     return pages.cut(items, limit, scope=scope, key=lambda item: [getattr(item, column), item.id]), position
@@ -166,13 +164,11 @@ async def movements(actor: Actor, item_id: str, *, limit: int, cursor: str | Non
     """How an item's stock came to be what it is, newest first."""
     item = await get(actor, item_id)
     scope = f"movements {actor.user} {item.id}"
-    before = pages.unseal(cursor, scope=scope)[0] if cursor else None
+    asked = Conditions("item_id = {}", item.id)
+    asked.must("id < {}", pages.unseal(cursor, scope=scope)[0] if cursor else None)
     found = await db.fetch(
-        """SELECT * FROM stock_movements WHERE item_id = $1 AND ($2::text IS NULL OR id < $2)
-           ORDER BY id DESC LIMIT $3""",
-        item.id,
-        before,
-        limit + 1,
+        f"SELECT * FROM stock_movements WHERE {asked.where} ORDER BY id DESC LIMIT {limit + 1:d}",  # noqa: S608 - names of ours
+        *asked.args,
     )
     return pages.cut(
         [db.as_struct(Movement, row) for row in found], limit, scope=scope, key=lambda row: [row.id]

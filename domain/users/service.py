@@ -15,6 +15,7 @@ from msgspec import UNSET
 from domain import db, pages
 from domain.actor import Actor
 from domain.clock import now
+from domain.conditions import Conditions
 from domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, Stale
 from domain.pages import Page
 from domain.record import record
@@ -255,15 +256,12 @@ async def listed(actor: Actor, query: str | None, *, limit: int, cursor: str | N
     """All accounts, newest first, or those whose name or address has `query` in it. For staff."""
     require_staff(actor)
     scope = f"users {actor.user} {query}"
-    before = pages.unseal(cursor, scope=scope)[0] if cursor else None
+    asked = Conditions("true")
+    asked.must("(name ILIKE '%' || {0} || '%' OR email::text ILIKE '%' || {0} || '%')", db.like(query))
+    asked.must("id < {}", pages.unseal(cursor, scope=scope)[0] if cursor else None)
     rows = await db.fetch(
-        """SELECT * FROM users
-           WHERE ($1::text IS NULL OR name ILIKE '%' || $1 || '%' OR email::text ILIKE '%' || $1 || '%')
-             AND ($2::text IS NULL OR id < $2)
-           ORDER BY id DESC LIMIT $3""",
-        db.like(query),
-        before,
-        limit + 1,
+        f"SELECT * FROM users WHERE {asked.where} ORDER BY id DESC LIMIT {limit + 1:d}",  # noqa: S608 - names of ours
+        *asked.args,
     )
     return pages.cut(
         [db.as_struct(StaffUser, row) for row in rows], limit, scope=scope, key=lambda user: [user.id]

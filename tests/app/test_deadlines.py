@@ -10,7 +10,7 @@ import pytest
 from app.config import Config
 from app.pipeline import bounds
 from channels import rpc
-from domain import commits, db
+from domain import commits, db, deadline
 from domain.audit_logs import export as exports
 from domain.inventory import service as inventory
 from tests.app.company import problem
@@ -175,8 +175,8 @@ async def test_a_deadline_does_not_come_between_a_commit_and_its_news(
         await real(self)
 
     monkeypatch.setattr(db.Transaction, "commit", slow)
-    async with asyncio.timeout(SHORT_S) as deadline:
-        with commits.bound_by(deadline):
+    async with asyncio.timeout(SHORT_S) as timeout:
+        with deadline.of(timeout):
             async with db.transaction() as unit:
                 unit.after_commit.append(lambda: heard.append("announced"))
                 await db.execute("UPDATE users SET name = 'Anne' WHERE id = $1", ann.id)

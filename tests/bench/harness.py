@@ -13,7 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
 import asyncpg
 import httpx
@@ -104,12 +104,15 @@ class Process:
 
 
 @contextlib.asynccontextmanager
-async def running(name: str, *argv: str, env: Mapping[str, str] | None = None) -> AsyncIterator[Process]:
-    """A process until the block ends. What it says on stderr goes to ours."""
+async def running(
+    name: str, *argv: str, env: Mapping[str, str] | None = None, errors: IO[str] | None = None
+) -> AsyncIterator[Process]:
+    """A process until the block ends. What it says on stderr goes to ours, or to a file of `errors`."""
     started = await asyncio.create_subprocess_exec(
         *argv,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        stderr=errors,
         env={**os.environ, **(env or {})},
         limit=LINE_BYTES_MAX,
     )
@@ -175,12 +178,12 @@ class Product:
 
 @contextlib.asynccontextmanager
 async def product(
-    *, counts_statements: bool = False, command: Sequence[str] = COMMAND
+    *, counts_statements: bool = False, writes_lines: bool = False, command: Sequence[str] = COMMAND
 ) -> AsyncIterator[Product]:
     """The product in one process, with a Postgres and a Valkey of its own and an empty database.
 
-    With `counts_statements` Postgres counts them (pg_stat_statements). `command` is what to start instead of
-    `maycole`.
+    With `counts_statements` Postgres counts them (pg_stat_statements); with `writes_lines` each request
+    leaves its log line, in a file. `command` is what to start instead of `maycole`.
     """
     with temporary_ground("bench") as place, Embedded(place / "servers", durable=False) as servers:
         assert servers.database_url is not None
@@ -199,9 +202,10 @@ async def product(
             "ENCRYPTION_KEY": ENCRYPTION_KEY,
             "HOST": "127.0.0.1",
             "PORT": "0",
-            "LOG_LEVEL": "WARNING",
+            "LOG_LEVEL": "INFO" if writes_lines else "WARNING",
         }
-        async with running("the product", *command, "serve", env=env) as process:
+        lines = (place / "log").open("w") if writes_lines else None
+        async with running("the product", *command, "serve", env=env, errors=lines) as process:
             said = await process.line()
             _, _, url = said.partition("listening on ")
             if not url.startswith("http://127.0.0.1:"):

@@ -106,7 +106,7 @@ async def measure() -> None:
 
 @contextlib.asynccontextmanager
 async def _maycole() -> AsyncIterator[Peer]:
-    async with product() as served, _signed_in(served) as (http, team_id):
+    async with product(writes_lines=True) as served, _signed_in(served) as (http, team_id):
 
         def item(number: int) -> dict[str, Any]:
             return {

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 import httpx2
 import pytest
 
-from app import deadline
 from app.adapters.breaker import CALLS_MIN, OPEN_S, PROBES
 from app.adapters.outgoing import Dependency, LeftAlone, Nature, Outgoing
 from app.adapters.outgoing_http import judge
 from app.adapters.retrying import TOKENS_MAX, Policy
+from domain import deadline
 from domain.health import State
 from tests.app.outgoing.conftest import Time
 

@@ -1,0 +1,51 @@
+"""Answers in JSON, as most are: what Litestar makes of a Response, and no more than we use of it."""
+
+from typing import Any, Final, TypeVar
+
+import msgspec
+from litestar import Response
+from litestar.response.base import ASGIResponse
+from litestar.serialization import default_serializer
+from litestar.types import Receive, Scope, Send
+
+T = TypeVar("T")
+
+_encoder: Final = msgspec.json.Encoder(enc_hook=default_serializer)
+_JSON: Final = (b"content-type", b"application/json")
+
+
+class Answer(Response[T]):
+    """One thing, or a page. With a cookie, another media type or no content it is like any other Response."""
+
+    def to_asgi_response(
+        self, app: Any, request: Any, *, status_code: int | None = None, cookies: Any = None, **given: Any
+    ) -> ASGIResponse:
+        if (
+            self.content is None
+            or self.media_type is not None
+            or self.cookies
+            or cookies
+            or given.get("headers")
+        ):
+            return super().to_asgi_response(app, request, status_code=status_code, cookies=cookies, **given)
+        body = _encoder.encode(self.content)
+        headers = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
+        return _Whole(self.status_code or status_code or 200, headers, body)
+
+
+class _Whole(ASGIResponse):
+    """Sent in one piece."""
+
+    __slots__ = ("_head",)
+
+    def __init__(self, status_code: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        self.status_code = status_code
+        self.body = body
+        self._head = [*headers, _JSON, (b"content-length", b"%d" % len(body))]
+
+    def encode_headers(self) -> list[tuple[bytes, bytes]]:
+        return self._head
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self._head})
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
