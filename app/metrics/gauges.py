@@ -11,18 +11,20 @@ import os
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from app.adapters.outgoing import Outgoing
 from app.logs import Handler
 from app.metrics.table import COUNTERS, GAUGE
 from channels.live import Live
-from domain import db, job_store, measures
+from domain import db, job_store
+from domain.health import State
 
 log = logging.getLogger("maycole.metrics")
 
 LOOK_EVERY_S: Final = 0.5
 ASK_WITHIN_S: Final = 2.0
+BREAKER: Final[tuple[State, ...]] = get_args(State)
 STATES: Final = ("queued", "waiting", "running", "parked")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 UNKNOWN: Final = float("nan")
@@ -56,7 +58,8 @@ class Gauges:
         self._up_to("process_cpu_seconds", time.process_time())
         GAUGE["process_resident_bytes"].set(_resident_bytes())
         for standing in self._outgoing.standings():
-            GAUGE["breaker_open"].labels(standing.name).set(not standing.ok)
+            for state in BREAKER:
+                GAUGE["breaker_state"].labels(standing.name, state).set(state == standing.state)
         if (handler := _handler()) is not None:
             self._up_to("log_lines_dropped", handler.writer.dropped)
             for level, count in handler.lines.copy().items():
