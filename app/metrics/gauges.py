@@ -1,8 +1,4 @@
-"""Gauges: what is, as of now. Looked at every LOOK_EVERY_S, and when this process is scraped.
-
-The loop that looks is what event-loop lag is measured with: it sleeps, and is woken late where others hold
-the loop.
-"""
+"""Gauges: what is, as of now. Looked at every LOOK_EVERY_S, and when this process is scraped."""
 
 import asyncio
 import gc
@@ -46,9 +42,7 @@ class Gauges:
         gc.callbacks.append(self._collecting)
         try:
             while True:
-                due = time.perf_counter() + LOOK_EVERY_S
                 await asyncio.sleep(LOOK_EVERY_S)
-                measures.took("event_loop_lag", max(0.0, time.perf_counter() - due))
                 self.look()
         finally:
             gc.callbacks.remove(self._collecting)

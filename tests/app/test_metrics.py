@@ -263,7 +263,7 @@ async def test_who_holds_the_event_loop_is_seen(scrape: Scraper) -> None:
         )
 
     before = await late()
-    time.sleep(gauges.LOOK_EVERY_S + 0.5)  # noqa: ASYNC251 - that is what is to be seen
+    time.sleep(event_loop.LOOK_EVERY_S + 0.5)  # noqa: ASYNC251 - that is what is to be seen
 
     async def seen() -> bool:
         return await late() > before
