@@ -80,6 +80,7 @@ class Process(Supervision):
         self.supervise("the bus publisher", self.relay.bus.run_publisher)
         self.supervise("the relay", self.relay.run)
         self.supervise("the presence keeper", self.relay.presence.run)
+        self.supervise("the keeper of activity", partial(self.relay.activity.run, self.live.open_of))
         self.supervise("the sweeper", self.sweeper.run)
         self.supervise("the watchman", self.watchman.run)
         self.supervise("the keeper of gauges", self.gauges.run)

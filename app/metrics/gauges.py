@@ -12,6 +12,7 @@ from typing import Any, Final, get_args
 from app.adapters.outgoing import Outgoing
 from app.logs import Handler
 from app.metrics.table import COUNTERS, GAUGE
+from channels.bus import GONE
 from channels.live import Live
 from domain import db, job_store
 from domain.health import State
@@ -65,7 +66,19 @@ class Gauges:
             self._look_at(self._live)
 
     async def ask(self) -> None:
-        """Set what only the database knows; where it does not answer, that is unknown."""
+        """Set what only Postgres and Redis know; where one does not answer, that is unknown."""
+        await asyncio.gather(self._ask_for_jobs(), self._ask_for_users())
+
+    async def _ask_for_users(self) -> None:
+        if self._live is None:
+            return
+        try:
+            async with asyncio.timeout(ASK_WITHIN_S):
+                GAUGE["active_users"].set(await self._live.relay.activity.count())
+        except GONE:
+            GAUGE["active_users"].set(UNKNOWN)
+
+    async def _ask_for_jobs(self) -> None:
         try:
             async with asyncio.timeout(ASK_WITHIN_S):
                 counts = await job_store.counts()

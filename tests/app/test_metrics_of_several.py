@@ -1,0 +1,120 @@
+"""Several workers behind one listener: what those have counted that died is kept, and their files are not."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
+
+from app.metrics.several import collected, fold
+from tests.app.reading_metrics import Read
+
+# No process has such a number, on any system.
+NOBODYS = 2**22 + 1
+COUNTS_AND_DIES = """
+import os, signal
+from app.metrics.table import COUNTERS, GAUGE, TIMES
+for _ in range(3):
+    COUNTERS["problems"].labels("not_found").inc()
+    TIMES["http_request"].labels("GET", "/api/version", "2xx").observe(0.02)
+    TIMES["db_pool_wait"].observe(1.5)
+GAUGE["processes"].set(1)
+GAUGE["jobs_kept"].labels("parked").set(4)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+ROUTE = {"method": "GET", "route": "/api/version", "status": "2xx"}
+
+
+def dies(shared: Path) -> None:
+    """A worker that counts three of each, and is killed."""
+    env = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(shared)}
+    subprocess.run([sys.executable, "-c", COUNTS_AND_DIES], env=env, check=False)
+
+
+def read(shared: Path) -> Read:
+    return Read(collected(shared).decode())
+
+
+def counted(shared: Path) -> list[float]:
+    said = read(shared)
+    return [
+        said.of("problems_total", code="not_found"),
+        said.of("http_request_seconds_count", **ROUTE),
+        said.of("http_request_seconds_bucket", le="0.025", **ROUTE),
+        said.of("db_pool_wait_seconds_bucket", le="2.5"),
+        round(said.of("db_pool_wait_seconds_sum") / 1.5, 6),
+    ]
+
+
+def test_one_death_after_another_leaves_all_that_was_counted_and_two_files(tmp_path: Path) -> None:
+    for death in (1, 2, 3):
+        dies(tmp_path)
+        assert list(tmp_path.glob("gauge_live*.db"))
+        assert b"maycole_processes" not in collected(tmp_path), "what they said of the present is over"
+        assert b"maycole_jobs_kept" not in collected(tmp_path)
+        assert counted(tmp_path) == [3 * death] * 5
+        fold(tmp_path)
+        assert counted(tmp_path) == [3 * death] * 5
+        assert {file.name for file in tmp_path.iterdir()} == {"counter_gone.db", "histogram_gone.db"}
+    assert read(tmp_path).of("db_pool_wait_seconds_bucket", le="1.0") == 0, "each bucket is what it was"
+
+
+def test_whoever_lives_keeps_their_files(tmp_path: Path) -> None:
+    count(tmp_path / f"counter_{os.getpid()}.db")
+    (tmp_path / f"histogram_{os.getpid()}.db").touch()  # it is just being made
+    fold(tmp_path)
+    assert read(tmp_path).of("sweeper_finds_total") == 1
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_no_scrape_in_the_midst_of_folding_sees_a_counter_go_back(tmp_path: Path) -> None:
+    deaths, over = 40, threading.Event()
+    saw: list[list[float]] = [[], []]
+
+    def scrape(seen: list[float]) -> None:
+        while not over.is_set():
+            seen.append(read(tmp_path).of("sweeper_finds_total"))
+
+    scraping = [threading.Thread(target=scrape, args=(seen,)) for seen in saw]
+    for thread in scraping:
+        thread.start()
+    for death in range(deaths):
+        draft = tmp_path / "draft"
+        count(draft)
+        draft.rename(tmp_path / f"counter_{NOBODYS + death}.db")
+        fold(tmp_path)
+        assert read(tmp_path).of("sweeper_finds_total") == death + 1
+    over.set()
+    for thread in scraping:
+        thread.join()
+    for seen in saw:
+        assert seen == sorted(seen)
+        assert len(set(seen)) > 2, "it looked meanwhile"
+
+
+def test_a_fold_that_fails_leaves_everything_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for death in range(2):
+        count(tmp_path / f"counter_{NOBODYS + death}.db")
+
+    def full(*given: object) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MmapedDict, "write_value", full)
+        with pytest.raises(OSError, match="no space"):
+            fold(tmp_path)
+    assert read(tmp_path).of("sweeper_finds_total") == 2
+    fold(tmp_path)
+    assert read(tmp_path).of("sweeper_finds_total") == 2
+
+
+def count(file: Path) -> None:
+    """What a worker writes that has found one thing."""
+    values = MmapedDict(str(file))
+    values.write_value(mmap_key("maycole_sweeper_finds", "maycole_sweeper_finds_total", [], [], "Finds."), 1.0, 0.0)
+    values.close()
