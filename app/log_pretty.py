@@ -1,6 +1,6 @@
-"""Lines made to be read by people, as `maycole up` writes them: narrow, aligned, and in colours on a terminal.
+"""Lines for people, as `maycole up` writes them: narrow, aligned, and in colours on a terminal.
 
-    16:20:31 PUT    /api/inventory/{item_id}          409    4.3 …3f9k2a req_2456… code=stale_version
+    16:20:31 PUT    /api/inventory/{item_id}             409     4.3 …54z04y req_2456… code=stale_version
     16:20:33 warn   maycole.outgoing s3: open, was closed; 10 of the newest 20 tries failed
 
 A request: the time here, method, route, status, milliseconds, the end of the user's id, the request's id;
