@@ -12,6 +12,11 @@ PREFIX: Final = "maycole_"
 LOOKED_AT: Final[set[str]] = set()
 
 
+def not_of_vendors(names: set[str]) -> set[str]:
+    """Those that have nothing to do with outgoing calls, which are tested beside them."""
+    return {name for name in names if not name.startswith((f"{PREFIX}outgoing_", f"{PREFIX}breaker_"))}
+
+
 class Read:
     """What one scrape said."""
 
