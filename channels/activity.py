@@ -5,13 +5,14 @@ minute, `maycole:active:<minute>`, which keeps no names and takes 12 KiB however
 several processes saw counts once; above a few hundred users the number is right to about 1 %.
 
 While Redis is away nothing is known; what was noted is said later, as far as it is still of the window. Of
-more than NOTED_MAX users in a minute the rest is left out then: the number is too low, never too high.
+more than NOTED_MAX users of one process the rest is left out: the number is too low then, never too high.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection
+from itertools import islice
 from typing import Final
 
 from channels.bus import GONE, Bus
@@ -32,11 +33,13 @@ class Activity:
     def __init__(self, bus: Bus, clock: Callable[[], float] = time.time) -> None:
         self._redis = bus.redis
         self._clock = clock
-        self._noted: dict[int, set[str]] = {}
+        self._seen: set[str] = set()
+        self._unsaid: dict[int, set[str]] = {}
 
     def saw(self, user_id: str) -> None:
-        """Now. Costs next to nothing."""
-        self._note(self._minute, user_id)
+        """Now, or in the last SAY_EVERY_S: of which minute is settled when it is said."""
+        if len(self._seen) < NOTED_MAX:
+            self._seen.add(user_id)
 
     async def count(self) -> int:
         """How many users there were in this minute and the WINDOW_MIN before, in all processes.
@@ -67,22 +70,23 @@ class Activity:
 
     async def _say(self) -> None:
         """Raises what is in bus.GONE, and RuntimeError; what was not said then is still noted."""
-        since = self._minute - WINDOW_MIN
-        noted = {minute: users for minute, users in self._noted.items() if minute >= since}
-        self._noted = {}
+        now = self._minute
+        self._keep(now, self._seen)
+        self._seen = set()
+        unsaid = {minute: users for minute, users in self._unsaid.items() if minute >= now - WINDOW_MIN}
+        self._unsaid = {}
         try:
-            for minute, users in noted.items():
+            for minute, users in unsaid.items():
                 await self._add(_key(minute), list(users))
         except BaseException:
-            for minute, users in noted.items():
-                for user_id in users:
-                    self._note(minute, user_id)
+            for minute, users in unsaid.items():
+                self._keep(minute, users)
             raise
 
-    def _note(self, minute: int, user_id: str) -> None:
-        noted = self._noted.setdefault(minute, set())
-        if len(noted) < NOTED_MAX:
-            noted.add(user_id)
+    def _keep(self, minute: int, users: Collection[str]) -> None:
+        if users:
+            unsaid = self._unsaid.setdefault(minute, set())
+            unsaid.update(islice(users, NOTED_MAX - len(unsaid)))
 
     async def _add(self, key: bytes, users: list[str]) -> None:
         pipeline = self._redis.pipeline(transaction=False)

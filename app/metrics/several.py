@@ -10,7 +10,7 @@ never goes back; what it said of the present is left out.
 Files of the dead would pile up, one set a restart. So the supervisor, whose children they are, folds them
 into those sums. It alone does: none of its children starts meanwhile, so that nobody takes up the number, and
 with it the files, of one that is just being folded. A scrape sees them before or after that, never between
-(a lock on the directory). Were the supervisor killed at it, its children's counters would have gone up.
+(a lock on the directory). Were the supervisor killed just then, some would be counted twice: up, not back.
 """
 
 import fcntl

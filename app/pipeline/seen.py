@@ -83,7 +83,7 @@ def _tell(scope: Any, answer: _Answer, seconds: float) -> None:
         measures.count("rate_limited", str(details.get("policy", code)))
     caller: Actor | None = state.get("caller")
     if caller is not None and caller.user_id is not None:
-        scope["litestar_app"].state.live.relay.activity.saw(caller.user_id)
+        scope["litestar_app"].state["live"].relay.activity.saw(caller.user_id)
     if tracing.tracer is not None:
         tracing.tracer.request(method, route, answer.status)
     level = logging.DEBUG if route in PROBES and 200 <= answer.status < 400 else logging.INFO

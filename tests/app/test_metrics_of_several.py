@@ -1,15 +1,20 @@
 """Several workers behind one listener: what those have counted that died is kept, and their files are not."""
 
 import os
+import struct
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
+from uvicorn.supervisors import Multiprocess
 
 from app.metrics.several import collected, fold
+from app.supervisor import Supervisor
 from tests.app.reading_metrics import Read
 
 # No process has such a number, on any system.
@@ -115,6 +120,22 @@ def test_a_fold_that_fails_leaves_everything_as_it_was(
     assert read(tmp_path).of("sweeper_finds_total") == 2
     fold(tmp_path)
     assert read(tmp_path).of("sweeper_finds_total") == 2
+
+
+def test_files_that_cannot_be_folded_end_no_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Multiprocess, "__init__", lambda self: None)  # it would hear this process's signals
+    monkeypatch.setattr(Multiprocess, "keep_subprocess_alive", lambda self: None)
+    supervisor: Any = Supervisor(measured=tmp_path)
+    broken_off = tmp_path / f"counter_{NOBODYS}.db"
+    broken_off.write_bytes(struct.pack("iiii", 100, 0, 10**6, 0) + bytes(84))
+    for pid in (1, 1, 2):
+        assert not caplog.records
+        supervisor.processes = [SimpleNamespace(pid=pid)]
+        supervisor.keep_subprocess_alive()
+    assert "stays in files of its own" in caplog.text
+    assert broken_off.exists()
 
 
 def count(file: Path) -> None:

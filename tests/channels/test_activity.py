@@ -66,8 +66,10 @@ async def test_a_user_whom_several_processes_saw_counts_once(
 
 async def test_who_was_not_seen_for_longer_is_not_active(here: Activity, clock: Clock) -> None:
     here.saw("ann")
+    assert await here.count() == 1
     clock.at += MINUTE_S
     here.saw("bob")
+    assert await here.count() == 2
     clock.at += MINUTE_S * (WINDOW_MIN - 1)
     assert await here.count() == 2
     clock.at += MINUTE_S
@@ -105,7 +107,8 @@ async def test_while_redis_is_away_nothing_is_known_and_memory_has_an_end(
             with pytest.raises(GONE):
                 await lonely.count()
             clock.at += MINUTE_S
-        kept = lonely._noted
+        kept = lonely._unsaid
+        assert kept
         assert sum(map(len, kept.values())) <= 3 * (WINDOW_MIN + 1)
 
 

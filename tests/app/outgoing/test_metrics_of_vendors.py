@@ -31,7 +31,7 @@ async def test_the_state_of_a_breaker_is_seen(
 
     async def states() -> list[float]:
         of = [{"dependency": "a vendor", "state": state} for state in ("closed", "open", "half_open")]
-        return [await scrape.value("breaker_state", **each) for each in of]
+        return await scrape.values("breaker_state", *of)
 
     assert await states() == [1, 0, 0]
     for _ in range(CALLS_MIN):
@@ -72,14 +72,14 @@ async def test_calls_of_vendors_are_counted_by_what_became_of_them(scrape: Scrap
     await asyncio.sleep(0)
     given_up.cancel()
     await asyncio.wait({given_up})
-    assert [await scrape.value("outgoing_calls_total", **each) for each in of] == [2, 1, 1, 1, 0, 1]
-    assert [await scrape.value("outgoing_retries_total", **each) for each in of] == [1, 1, 1, 0, 0, 0]
+    assert await scrape.values("outgoing_calls_total", *of) == [2, 1, 1, 1, 0, 1]
+    assert await scrape.values("outgoing_retries_total", *of) == [1, 1, 1, 0, 0, 0]
     tries = await scrape.value("outgoing_try_seconds_count", dependency="another vendor")
     assert tries == vendor.counts.tries == 9
 
     vendor.breaker.admit = lambda: None  # type: ignore[method-assign]
     await goes()
-    assert [await scrape.value("outgoing_calls_total", **each) for each in of] == [2, 1, 1, 1, 1, 1]
+    assert await scrape.values("outgoing_calls_total", *of) == [2, 1, 1, 1, 1, 1]
     assert await scrape.value("outgoing_try_seconds_count", dependency="another vendor") == tries
 
 
