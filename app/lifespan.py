@@ -16,7 +16,7 @@ from typing import Final
 
 from litestar import Litestar
 
-from app import secrets
+from app import event_loop, secrets
 from app.adapters import sentry
 from app.adapters.pwned import BASE, Pwned
 from app.background import copying, equip, write_links
@@ -80,10 +80,11 @@ class Process(Supervision):
         self.supervise("the bus publisher", self.relay.bus.run_publisher)
         self.supervise("the relay", self.relay.run)
         self.supervise("the presence keeper", self.relay.presence.run)
+        self.supervise("the keeper of activity", partial(self.relay.activity.run, self.live.open_of))
         self.supervise("the sweeper", self.sweeper.run)
         self.supervise("the watchman", self.watchman.run)
         self.supervise("the keeper of gauges", self.gauges.run)
-        self.supervise("the watch on load", self.load.run)
+        self.supervise("the watch on the event loop", partial(event_loop.watch, self.load.hear))
         self.supervise("the limiter", self.limiter.run)
         self.supervise("the partition keeper", _roll_partitions)
         self.supervise("the herald", self.herald.run)

@@ -1,7 +1,8 @@
 """The writer: log lines leave by a thread of their own, so that whoever reads them slowly stops nobody.
 
 A line is whole in one write, with those that come within GATHER_S. Where more than LINES_MAX wait, lines are
-dropped and counted, and the next one that gets through says how many. What waits when the process ends is written first, for FLUSH_WITHIN_S.
+dropped and counted, and the next one that gets through says how many. What waits when the process ends is
+written first, for FLUSH_WITHIN_S.
 """
 
 import os

@@ -2,8 +2,9 @@
 
 Every line has `timestamp`, `level` (debug, info, warn, error, critical), `logger`, `event`, and `request_id`
 where it is on behalf of a request; the line of a request more (app/pipeline/seen.py). On a terminal it is
-`key=value`, under `maycole up` it is made to be read. Secrets are masked (app/log_masks.py); writing waits
-for nobody (app/log_writer.py); the level is changed while running by signals (app/log_levels.py).
+`key=value`, under `maycole up` it is made to be read (app/log_pretty.py). Secrets are masked
+(app/log_masks.py); writing waits for nobody (app/log_writer.py); the level is changed while running by
+signals (app/log_levels.py).
 """
 
 import logging
@@ -18,6 +19,7 @@ from structlog.typing import EventDict, Processor
 
 from app import log_levels
 from app.log_masks import mask, text
+from app.log_pretty import Pretty
 from app.log_writer import Writer
 from domain import behalf
 
@@ -124,7 +126,5 @@ _LEVELS: Final = {"WARNING": "warn"}
 _RENDERED: Final[dict[Style, Processor]] = {
     "json": _json,
     "plain": structlog.processors.LogfmtRenderer(key_order=_FIRST),
-    "pretty": structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(), pad_level=False, exception_formatter=structlog.dev.plain_traceback
-    ),
+    "pretty": Pretty(colors=sys.stderr.isatty()),
 }

@@ -3,6 +3,7 @@
 import socket
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
@@ -106,7 +107,7 @@ def _supervise(listener: socket.socket, workers: int, shared: str) -> None:
     """`shared` is where workers keep what they measure, for whichever of them is asked."""
     configuration.tell_workers("PROMETHEUS_MULTIPROC_DIR", shared)
     served = uvicorn.Config("app.main:create_app", factory=True, workers=workers, **SETTINGS)
-    supervisor = Supervisor(served, sockets=[listener])
+    supervisor = Supervisor(served, sockets=[listener], measured=Path(shared))
     log_levels.pass_on(lambda: [worker.pid for worker in supervisor.processes])
     supervisor.run()
     if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):

@@ -1,13 +1,18 @@
 """The supervisor of several server processes: uvicorn's, whose processes stop as ours do."""
 
+import logging
 import signal
 import time
 from functools import cached_property
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from uvicorn.supervisors import Multiprocess, multiprocess
 
+from app.metrics.several import fold
 from app.stopping import StoppingServer
+
+log = logging.getLogger("maycole.supervisor")
 
 LOOK_EVERY_S: Final = 0.1
 
@@ -25,7 +30,25 @@ multiprocess.Process = ServerProcess  # type: ignore[misc]
 
 
 class Supervisor(Multiprocess):
-    """Passes on what it is told: to stop, and when told twice, to end at once."""
+    """Passes on what it is told: to stop, and when told twice, to end at once.
+
+    `measured` is where its processes keep what they count: it puts away the files of those that are gone.
+    """
+
+    def __init__(self, *given: Any, measured: Path, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._measured = measured
+        self._known: set[int | None] = set()
+
+    def keep_subprocess_alive(self) -> None:
+        super().keep_subprocess_alive()
+        pids = {process.pid for process in self.processes}
+        if self._known - pids:
+            try:
+                fold(self._measured)
+            except Exception:  # a full disk, a file that broke off: no reason not to serve
+                log.exception("what a process that is gone has counted stays in files of its own")
+        self._known = pids
 
     def join_all(self) -> None:
         while any(process.process.is_alive() for process in self.processes):

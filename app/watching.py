@@ -7,6 +7,7 @@ from typing import Protocol
 
 from prometheus_client import start_http_server
 
+from app import event_loop
 from app.adapters.outgoing import Outgoing
 from app.config import Config, ConfigError
 from app.metrics.counting import Prometheus, count_audit_rows
@@ -50,6 +51,7 @@ async def watching(config: Config, outgoing: Outgoing, supervision: Supervision)
         stack.push_async_callback(unwatch, watch(config))
         gauges = Gauges(None, outgoing)
         await stack.enter_async_context(supervision.beside("the keeper of gauges", gauges.run))
+        await stack.enter_async_context(supervision.beside("the watch on the event loop", event_loop.watch))
         if config.eyes.metrics_listen is not None:
             host, port = config.eyes.metrics_listen
             shown, _ = start_http_server(port, addr=host, registry=REGISTRY)

@@ -63,3 +63,4 @@ class Live(msgspec.Struct):
             raise HangUp(3504)
         self.users[connection] = user
         self.open_of[user] += 1
+        self.relay.activity.saw(user)

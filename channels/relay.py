@@ -19,6 +19,7 @@ from functools import partial
 from typing import Final
 
 from channels import arrivals, json_format
+from channels.activity import Activity
 from channels.bus import Bus, Listener
 from channels.coalesce import Coalesced
 from channels.hub import RING_ENTRIES, Feed, Hub
@@ -63,7 +64,7 @@ class Relay:
                 on_rights=memory.forget,
             ),
         )
-        self.presence = Presence(self.bus)
+        self.presence, self.activity = Presence(self.bus), Activity(self.bus)
         self.sifting = asyncio.Semaphore(SIFTED_AT_ONCE)
         self._opening = Coalesced(self._open)
         self._heads = Coalesced(_heads_of)

@@ -13,21 +13,25 @@ import logging
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
 from app.adapters.breaker import Breaker
 from app.adapters.retrying import Budget, Failure, Policy
-from domain import deadline
+from domain import deadline, measures
 from domain.clock import now
 from domain.errors import Unavailable
 from domain.health import State
 
 T = TypeVar("T")
 Judge = Callable[[Exception], Failure | None]
+# What became of a call, or of a try: refused by the breaker without a try, over with the deadline (the
+# vendor's or the caller's), an answer that is none we can use, or given up by whoever wanted it.
+Outcome = Literal["ok", "failed", "deadline", "refused", "rejected", "given_up"]
 log = logging.getLogger("maycole.outgoing")
 
 RETRY_AFTER_MIN_S: Final = 1
@@ -111,24 +115,8 @@ class Dependency:
         """
         self.counts.calls += 1
         self._budget.call()
-        ends = self._nature.clock() + self.policy.within_s
-        for retry in range(1, self.policy.tries + 1):
-            place = self.breaker.admit()
-            if place is None:
-                self.counts.refused += 1
-                raise self._left_alone()
-            try:
-                return await self._try(do, place, ends - self._nature.clock())
-            except Exception as error:  # whatever the vendor's client raises; `judge` knows which is what
-                failure = self.judge(error)
-                if failure is None or retry == self.policy.tries:
-                    raise
-                wait_s = self._wait_s(failure, retry, repeatable, ends - self._nature.clock())
-                if wait_s is None:
-                    raise
-            await self._nature.sleep(wait_s)
-            self.counts.retries += 1
-        raise AssertionError("a policy has at least one try")
+        with self._counted("outgoing_calls"):
+            return await self._call(do, repeatable)
 
     def retry_after_s(self, error: Exception) -> int:
         """What to tell the caller who is refused because of this: whole seconds, at least one."""
@@ -152,13 +140,37 @@ class Dependency:
         """The name as a part of codes."""
         return self.name.replace(".", "_")
 
-    async def _try(self, do: Callable[[], Awaitable[T]], place: int, left_s: float) -> T:
+    async def _call(self, do: Callable[[], Awaitable[T]], repeatable: bool) -> T:
+        ends = self._nature.clock() + self.policy.within_s
+        for turn in range(1, self.policy.tries + 1):
+            try:
+                with self._counted("outgoing_retries") if turn > 1 else nullcontext():
+                    return await self._try(do, ends - self._nature.clock())
+            except LeftAlone:
+                raise
+            except Exception as error:  # whatever the vendor's client raises; `judge` knows which is what
+                failure = self.judge(error)
+                if failure is None or turn == self.policy.tries:
+                    raise
+                wait_s = self._wait_s(failure, turn, repeatable, ends - self._nature.clock())
+                if wait_s is None:
+                    raise
+            await self._nature.sleep(wait_s)
+            self.counts.retries += 1
+        raise AssertionError("a policy has at least one try")
+
+    async def _try(self, do: Callable[[], Awaitable[T]], left_s: float) -> T:
         """One try, which ends in time, and whose outcome the breaker hears however it ends."""
+        place = self.breaker.admit()
+        if place is None:
+            self.counts.refused += 1
+            raise self._left_alone()
         own_s = min(self.policy.try_within_s, left_s)
         callers_s = deadline.left_s()
         cut = callers_s is not None and callers_s < own_s
         self.counts.tries += 1
         well: bool | None = None
+        began = self._nature.clock()
         try:
             async with asyncio.timeout(callers_s if cut else own_s):
                 answer = await do()
@@ -169,6 +181,7 @@ class Dependency:
             raise
         finally:
             # Cancelled: whoever wanted it is gone, which is not the vendor's doing.
+            measures.took("outgoing_try", self._nature.clock() - began, self.name)
             self.counts.failures += well is False
             self.breaker.done(place, well)
         return answer
@@ -185,6 +198,26 @@ class Dependency:
         if wait_s >= (left_s if callers_s is None else min(left_s, callers_s)):
             return None
         return wait_s if self._budget.retry() else None
+
+    @contextmanager
+    def _counted(self, name: str) -> Iterator[None]:
+        """Count what is done in the block, by what becomes of it."""
+        outcome: Outcome = "given_up"
+        try:
+            yield
+            outcome = "ok"
+        except Exception as error:
+            outcome = self._outcome(error)
+            raise
+        finally:
+            measures.count(name, self.name, outcome)
+
+    def _outcome(self, error: Exception) -> Outcome:
+        if isinstance(error, LeftAlone):
+            return "refused"
+        if isinstance(error, TimeoutError):
+            return "deadline"
+        return "rejected" if self.judge(error) is None else "failed"
 
     def _left_alone(self) -> LeftAlone:
         return LeftAlone(

@@ -1,8 +1,4 @@
-"""Gauges: what is, as of now. Looked at every LOOK_EVERY_S, and when this process is scraped.
-
-The loop that looks is what event-loop lag is measured with: it sleeps, and is woken late where others hold
-the loop.
-"""
+"""Gauges: what is, as of now. Looked at every LOOK_EVERY_S, and when this process is scraped."""
 
 import asyncio
 import gc
@@ -11,18 +7,21 @@ import os
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from app.adapters.outgoing import Outgoing
 from app.logs import Handler
 from app.metrics.table import COUNTERS, GAUGE
+from channels.bus import GONE
 from channels.live import Live
-from domain import db, job_store, measures
+from domain import db, job_store
+from domain.health import State
 
 log = logging.getLogger("maycole.metrics")
 
 LOOK_EVERY_S: Final = 0.5
 ASK_WITHIN_S: Final = 2.0
+BREAKER: Final[tuple[State, ...]] = get_args(State)
 STATES: Final = ("queued", "waiting", "running", "parked")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 UNKNOWN: Final = float("nan")
@@ -44,9 +43,7 @@ class Gauges:
         gc.callbacks.append(self._collecting)
         try:
             while True:
-                due = time.perf_counter() + LOOK_EVERY_S
                 await asyncio.sleep(LOOK_EVERY_S)
-                measures.took("event_loop_lag", max(0.0, time.perf_counter() - due))
                 self.look()
         finally:
             gc.callbacks.remove(self._collecting)
@@ -56,7 +53,8 @@ class Gauges:
         self._up_to("process_cpu_seconds", time.process_time())
         GAUGE["process_resident_bytes"].set(_resident_bytes())
         for standing in self._outgoing.standings():
-            GAUGE["breaker_open"].labels(standing.name).set(not standing.ok)
+            for state in BREAKER:
+                GAUGE["breaker_state"].labels(standing.name, state).set(state == standing.state)
         if (handler := _handler()) is not None:
             self._up_to("log_lines_dropped", handler.writer.dropped)
             for level, count in handler.lines.copy().items():
@@ -68,7 +66,19 @@ class Gauges:
             self._look_at(self._live)
 
     async def ask(self) -> None:
-        """Set what only the database knows; where it does not answer, that is unknown."""
+        """Set what only Postgres and Redis know; where one does not answer, that is unknown."""
+        await asyncio.gather(self._ask_for_jobs(), self._ask_for_users())
+
+    async def _ask_for_users(self) -> None:
+        if self._live is None:
+            return
+        try:
+            async with asyncio.timeout(ASK_WITHIN_S):
+                GAUGE["active_users"].set(await self._live.relay.activity.count())
+        except GONE:
+            GAUGE["active_users"].set(UNKNOWN)
+
+    async def _ask_for_jobs(self) -> None:
         try:
             async with asyncio.timeout(ASK_WITHIN_S):
                 counts = await job_store.counts()

@@ -1,12 +1,12 @@
 """Load: how many requests this process works on at once, and when it rather refuses one than lets all wait.
 
 What counts is not how many there are but how long whoever is first in line waits for a connection, and how
-late the event loop is: a line that does not get shorter helps nobody (CoDel, RFC 8289). Every LOOK_EVERY_S:
-where the wait is beyond WAIT_MAX_S the limit shrinks by SHRINK, otherwise it grows by GROW (AIMD, as TCP has
-it), between LEAST and MOST. Who comes beyond it is refused at once, which costs a fraction of an answer.
+late the event loop is: a line that does not get shorter helps nobody (CoDel, RFC 8289). Each time that the
+event loop is looked at (app/event_loop.py): where the wait is beyond WAIT_MAX_S the limit shrinks by SHRINK,
+otherwise it grows by GROW (AIMD, as TCP has it), between LEAST and MOST. Who comes beyond it is refused at
+once, which costs a fraction of an answer.
 """
 
-import asyncio
 import random
 import time
 from typing import Final
@@ -17,8 +17,7 @@ LEAST: Final = 20  # twice the pool: below that, connections would be idle
 MOST: Final = 200
 SENDING_MAX: Final = 256  # bodies under way, of up to a megabyte each
 SHRINK: Final = 0.7
-GROW: Final = 10  # from the least to the most in 2 s
-LOOK_EVERY_S: Final = 0.1
+GROW: Final = 10  # from the least to the most in 2 s, at ten looks a second
 WAIT_MAX_S: Final = 0.5  # a tenth of the time that a request has
 # Drawn, so that those who were refused together do not come back together.
 RETRY_AFTER_S: Final = (1, 3)
@@ -68,13 +67,9 @@ class Load:
         else:
             self.limit = min(MOST, self.limit + GROW)
 
-    async def run(self) -> None:
-        """Look again and again, until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + LOOK_EVERY_S
-            await asyncio.sleep(LOOK_EVERY_S)
-            self.look(wait_s=connections.waiting_s(), late_s=loop.time() - due)
+    def hear(self, late_s: float) -> None:
+        """Look now; the event loop is so late."""
+        self.look(wait_s=connections.waiting_s(), late_s=late_s)
 
 
 def retry_after_s() -> int:

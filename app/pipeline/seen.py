@@ -22,6 +22,8 @@ METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 UNMATCHED: Final = "unmatched"
 # They last as long as somebody listens: how long that is says nothing about the server.
 STREAMS: Final = ("/connection/",)
+# Asked all day by machines: answered well, that is no news.
+PROBES: Final = frozenset({"/api/health", "/api/health/live", "/api/health/ready", "/api/metrics"})
 PROBLEM: Final = "problem"
 NOT_GOOD: Final = ("wrong_code", "wrong_password")  # of somebody who is signed in: 403
 
@@ -79,11 +81,14 @@ def _tell(scope: Any, answer: _Answer, seconds: float) -> None:
         measures.count("auth_failures", code or "unauthenticated")
     if answer.status == 429:
         measures.count("rate_limited", str(details.get("policy", code)))
+    caller: Actor | None = state.get("caller")
+    if caller is not None and caller.user_id is not None:
+        scope["litestar_app"].state["live"].relay.activity.saw(caller.user_id)
     if tracing.tracer is not None:
         tracing.tracer.request(method, route, answer.status)
-    if not log.isEnabledFor(logging.INFO):
+    level = logging.DEBUG if route in PROBES and 200 <= answer.status < 400 else logging.INFO
+    if not log.isEnabledFor(level):
         return
-    caller: Actor | None = state.get("caller")
     fields = {
         "method": method,
         "route": route,
@@ -97,7 +102,7 @@ def _tell(scope: Any, answer: _Answer, seconds: float) -> None:
         "via": "rpc" if rpc.CLAIMS in (scope.get("extensions") or {}) else None,
     }
     told = {name: value for name, value in fields.items() if value is not None}
-    log.info("request", extra={"fields": told})
+    log.log(level, "request", extra={"fields": told})
 
 
 def _traceparent(scope: Any) -> str | None:

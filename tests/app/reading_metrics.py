@@ -12,6 +12,11 @@ PREFIX: Final = "maycole_"
 LOOKED_AT: Final[set[str]] = set()
 
 
+def not_of_vendors(names: set[str]) -> set[str]:
+    """Those that have nothing to do with outgoing calls, which are tested beside them."""
+    return {name for name in names if not name.startswith((f"{PREFIX}outgoing_", f"{PREFIX}breaker_"))}
+
+
 class Read:
     """What one scrape said."""
 
@@ -42,8 +47,13 @@ class Scraper:
         return Read(answer.text)
 
     async def value(self, name: str, **labels: str) -> float:
+        return (await self.values(name, labels))[0]
+
+    async def values(self, name: str, *labels: dict[str, str]) -> list[float]:
+        """One for each of those labels, of one scrape."""
         LOOKED_AT.add(PREFIX + name.removesuffix("_count"))
-        return (await self.read()).of(name, **labels)
+        said = await self.read()
+        return [said.of(name, **each) for each in labels]
 
 
 async def staff_scraper(api: Api) -> Scraper:

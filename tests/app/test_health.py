@@ -4,6 +4,7 @@ What it says when Postgres or Redis is down, slow or silent: tests/faults/scenar
 """
 
 import asyncio
+import logging
 
 import httpx
 import pytest
@@ -103,6 +104,25 @@ async def test_one_that_stops_is_not_ready_and_alive(
         status, said = await _health(api, path)
         assert (status, list(said["checks"])) == (503, ["serving"])  # type: ignore[call-overload]
     assert (await _health(api, "/health/live"))[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready", "/metrics"])
+async def test_a_probe_that_is_answered_well_is_no_news_in_the_log(
+    api: Api, served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    sam = await api.person("Sam")
+    await db.execute("UPDATE users SET is_staff = true WHERE id = $1", sam.id)
+    caplog.set_level(logging.DEBUG, "maycole.requests")
+    well = await sam.get(path)
+    monkeypatch.setattr(served.app.state.checks, "stopping", True)
+    badly = await (api.call("GET", path) if path == "/metrics" else sam.get(path))
+    said = [
+        record for record in caplog.records if getattr(record, "fields", {}).get("route") == f"/api{path}"
+    ]
+    assert [record.levelno for record in said] == [
+        logging.DEBUG if answer.is_success else logging.INFO for answer in (well, badly)
+    ]
+    assert (well.status_code, badly.is_success) == (200, path == "/health/live")
 
 
 async def test_postgres_that_has_restarted_since_is_asked_over_a_new_connection(served: Served) -> None:

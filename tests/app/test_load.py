@@ -1,13 +1,15 @@
 """More requests than can be answered in time: some are refused at once, and say when to come back."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
+from app import event_loop
 from app.pipeline.load import GROW, LEAST, MOST, SENDING_MAX, WAIT_MAX_S, Load
-from domain import db
+from domain import db, measures
 from tests.app.company import problem
 from tests.conftest import ORIGIN, Served
 from tests.factories import Api, Person
@@ -47,6 +49,27 @@ def test_while_the_first_in_line_waits_too_long_the_limit_shrinks_and_then_it_gr
     assert load.limit == MOST
     load.look(wait_s=0, late_s=BUSY)
     assert load.limit < MOST, "an event loop that is late counts as much"
+
+
+async def test_how_late_the_event_loop_is_is_one_number_for_the_load_and_for_metrics(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    load, counted = Load(), set()
+    heard = asyncio.Event()
+
+    def hear(late_s: float) -> None:
+        load.hear(late_s)
+        heard.set()
+
+    monkeypatch.setattr(measures, "took", lambda name, seconds, *labels: counted.add((name, seconds)))
+    watching = asyncio.create_task(event_loop.watch(hear))
+    await asyncio.sleep(0)
+    time.sleep(event_loop.LOOK_EVERY_S + WAIT_MAX_S + 0.05)  # noqa: ASYNC251 - that is what is to be seen
+    await heard.wait()
+    watching.cancel()
+    assert load.late_s > WAIT_MAX_S
+    assert load.limit < MOST
+    assert ("event_loop_lag", load.late_s) in counted
 
 
 def test_a_long_line_that_moves_is_no_reason_to_refuse() -> None:

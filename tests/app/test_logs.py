@@ -2,10 +2,12 @@
 
 import logging
 import os
+import re
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import msgspec
 import pytest
 
 from app import log_levels, log_masks, log_writer, logs
+from app.log_pretty import Pretty
 from app.log_writer import Writer
 from app.logs import Handler, Style
 from domain import behalf, measures
@@ -129,6 +132,61 @@ def test_what_is_no_secret_is_left_as_it_is() -> None:
         "at_once",
     ):
         assert log_masks.text(said) == said
+
+
+REQUEST = {
+    "method": "PUT",
+    "route": "/api/inventory/{item_id}",
+    "status": 409,
+    "code": "stale_version",
+    "duration_ms": 4.31,
+    "bytes": 412,
+    "user_id": "user_01m836pkqvek7vjgsw6f54z04y",
+    "client": "127.0.0.1",
+}
+
+
+def pretty(colors: bool, level: str, event: str, **more: Any) -> str:
+    at = datetime(2026, 11, 23, 16, 20, 31, tzinfo=UTC).astimezone()
+    said = {"timestamp": at, "level": level, "logger": "maycole.it", "event": event, **more}
+    line = Pretty(colors=colors)(None, level, said)
+    assert f"{at:%H:%M:%S}" in line
+    return line.replace(f"{at:%H:%M:%S}", "HH:MM:SS")
+
+
+def test_a_request_under_up_is_a_line_of_columns() -> None:
+    request = pretty(False, "info", "request", request_id="req_1", **REQUEST)
+    nobodys = {"method": "GET", "route": "/api/version", "status": 200, "duration_ms": 12.345}
+    assert [request, pretty(False, "info", "request", request_id="req_2", **nobodys)] == [
+        "HH:MM:SS PUT    /api/inventory/{item_id}             409     4.3 …54z04y req_1 code=stale_version",
+        "HH:MM:SS GET    /api/version                         200    12.3 -       req_2",
+    ]
+
+
+def test_anything_else_under_up_says_who_says_what() -> None:
+    assert pretty(False, "warn", "only 3 left", of="green tea", request_id="req_1") == (
+        'HH:MM:SS warn   maycole.it only 3 left of="green tea" request_id=req_1'
+    )
+    broken = pretty(False, "error", "it broke", exception="Traceback\n  at 1\nValueError: x")
+    assert broken.splitlines()[1:] == ["Traceback", "  at 1", "ValueError: x"]
+
+
+def test_nothing_that_is_logged_moves_the_cursor_or_makes_a_line_of_its_own() -> None:
+    line = pretty(True, "info", "a\nHH:MM:SS b\x1b[2J\u2028", name="x\r\x9b2J", exception="one\x1b[2Jtwo")
+    ours = re.sub(r"\x1b\[\d+m", "", line)
+    assert ours.split("\n") == [
+        "HH:MM:SS info   maycole.it a\\nHH:MM:SS b\\x1b[2J\\u2028 name=x\\r\\x9b2J",
+        "one\\x1b[2Jtwo",
+    ]
+
+
+def test_a_terminal_shows_how_a_request_ended_in_colours() -> None:
+    shown = {
+        status: pretty(True, "info", "request", **REQUEST | {"status": status}) for status in (200, 409, 500)
+    }
+    colours = {status: re.search(rf"\x1b\[(\d+)m{status}", line) for status, line in shown.items()}
+    assert len({found[1] for found in colours.values() if found}) == 3
+    assert "\x1b" not in pretty(False, "info", "request", **REQUEST)
 
 
 @pytest.mark.parametrize("style", ["plain", "pretty"])

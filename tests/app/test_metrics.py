@@ -1,8 +1,12 @@
-"""Each metric is moved by what it is about, and by as much; the last test says if one was left out."""
+"""Each metric is moved by what it is about, and by as much; the last test says if one was left out.
+
+Those of vendors are in tests/app/outgoing/test_metrics_of_vendors.py.
+"""
 
 import asyncio
 import gc
 import logging
+import math
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -13,9 +17,7 @@ import msgspec
 import pytest
 import websockets
 
-from app.adapters.breaker import CALLS_MIN
-from app.adapters.outgoing import Outgoing
-from app.adapters.retrying import Policy
+from app import event_loop
 from app.log_writer import Writer
 from app.logs import Handler
 from app.metrics import gauges, table
@@ -23,8 +25,7 @@ from channels.live import Live
 from domain import db, jobs, streams
 from domain.teams.denials import denials
 from tests.app.guessing import elsewhere
-from tests.app.reading_metrics import LOOKED_AT, Scraper, staff_scraper
-from tests.conftest import Served
+from tests.app.reading_metrics import LOOKED_AT, Scraper, not_of_vendors, staff_scraper
 from tests.factories import Api, item
 from tests.listener import Listeners
 from tests.raw import raw
@@ -263,7 +264,7 @@ async def test_who_holds_the_event_loop_is_seen(scrape: Scraper) -> None:
         )
 
     before = await late()
-    time.sleep(gauges.LOOK_EVERY_S + 0.5)  # noqa: ASYNC251 - that is what is to be seen
+    time.sleep(event_loop.LOOK_EVERY_S + 0.5)  # noqa: ASYNC251 - that is what is to be seen
 
     async def seen() -> bool:
         return await late() > before
@@ -272,19 +273,29 @@ async def test_who_holds_the_event_loop_is_seen(scrape: Scraper) -> None:
     assert await scrape.value("event_loop_lag_seconds_count") > 0
 
 
-async def test_an_open_breaker_is_seen(
-    served: Served, scrape: Scraper, monkeypatch: pytest.MonkeyPatch
+async def test_who_is_active_is_counted_over_rest_and_live(
+    api: Api, url: str, live: Live, scrape: Scraper, listeners: Listeners, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outgoing: Outgoing = served.app.state.outgoing
-    monkeypatch.setattr(outgoing, "_known", {})  # the others do not see this one in /api/health
-    policy = Policy(within_s=1, try_within_s=1)
-    breaker = outgoing.dependency("a vendor", policy, lambda error: None).breaker
-    assert await scrape.value("breaker_open", dependency="a vendor") == 0
-    for _ in range(CALLS_MIN):
-        place = breaker.admit()
-        assert place is not None
-        breaker.done(place, False)
-    assert await scrape.value("breaker_open", dependency="a vendor") == 1
+    ann, bob = await api.person("Ann"), await api.person("Bob")
+    at = time.time() + 2 * 365 * 86400  # when nobody else was seen
+    monkeypatch.setattr(live.relay.activity, "_clock", lambda: at)
+    before = await live.relay.activity.count()
+    await ann.get("/users/me")
+    await ann.get("/users/me")
+    await api.call("GET", "/users/me", token="made.up.token")
+    assert await live.relay.activity.count() == before + 1
+    at += 3600
+    screen = await listeners(url, bob.token)
+    assert await live.relay.activity.count() == 1
+    await screen.client.disconnect()
+    assert await scrape.value("active_users") >= 1
+
+    async def lost(*given: object) -> None:
+        raise ConnectionError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(live.relay.activity, "_add", lost)
+        assert math.isnan(await scrape.value("active_users")), "unknown is not none"
 
 
 async def test_log_lines_are_counted_and_those_that_are_dropped(
@@ -335,4 +346,4 @@ async def test_only_staff_and_listed_addresses_read_metrics(api: Api, http: http
 
 
 def test_every_metric_was_moved_by_a_test() -> None:
-    assert table.names() == LOOKED_AT
+    assert not_of_vendors(table.names()) == not_of_vendors(LOOKED_AT)

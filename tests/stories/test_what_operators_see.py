@@ -141,6 +141,9 @@ async def test_a_scrape_of_any_worker_tells_of_all_and_nothing_goes_back_when_on
         assert await Scraper(once).value("http_request_seconds_count", **asked) == before + 60
         assert (await once.get("/api/version")).is_success
         assert await Scraper(once).value("http_request_seconds_count", **asked) == before + 61
+        shared = Path(psutil.Process(operated.workers()[0]).environ()["PROMETHEUS_MULTIPROC_DIR"])
+        await _until(lambda: _is(not list(shared.glob(f"*_{killed}.db"))))
+        assert await Scraper(once).value("http_request_seconds_count", **asked) == before + 61
 
 
 async def test_the_log_tells_more_and_less_at_a_signal_in_every_worker(operated: Operated) -> None:
