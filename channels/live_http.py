@@ -10,11 +10,12 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from channels import cycle, drain, room
+from channels.one_write import OneWrite
 from channels.refusals import refusal
 from channels.wire import LAST_WORD_WITHIN_S, LiveProtocol
 
@@ -125,6 +126,7 @@ class LiveHttp(HttpToolsProtocol):
 
     def _start_asgi_task(self, begun: RequestResponseCycle, app: Any) -> None:
         # A context of its own: in a pipeline it is begun from within the request before it.
+        begun.transport = cast(asyncio.Transport, OneWrite(begun.transport, self.loop))
         task = self.loop.create_task(cycle.run(begun, app), context=contextvars.Context())
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
