@@ -38,6 +38,9 @@ class Watcher(Protocol):
     def ponged(self) -> None:
         """The client answered a ping of the transport's own."""
 
+    def drain(self) -> None:
+        """The server stops, and this one is to be closed: with 3001, once its command is answered."""
+
     def left(self) -> None:
         """The socket is gone."""
 
@@ -147,7 +150,7 @@ class LiveProtocol(WSProtocol):
         if self.transport.is_closing():
             return
         if self.handshake_complete:
-            self.loop.call_later(drain.moment(len(self.connections)), self.hang_up, 3001)
+            self.loop.call_later(drain.moment(len(self.connections)), self._drain)
         else:
             super().shutdown()
 
@@ -169,6 +172,12 @@ class LiveProtocol(WSProtocol):
         # followers promise the hub that theirs does not.
         if self.watcher is not None:
             self.watcher.left()
+
+    def _drain(self) -> None:
+        if self.watcher is not None:
+            self.watcher.drain()
+        else:
+            self.hang_up(3001)
 
     def _end_soon(self) -> None:
         if self._abort is None:
