@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -123,6 +124,23 @@ async def test_what_a_limit_refuses_is_counted(url: str, scrape: Scraper) -> Non
             refused += (await api.call("POST", "/auth/login", json=body)).status_code == 429
     assert refused
     assert await scrape.value("rate_limited_total", policy="too_many_attempts") == before + refused
+
+
+async def test_who_hangs_up_before_the_answer_is_counted(url: str, scrape: Scraper) -> None:
+    before = await scrape.value("hang_ups_total", via="http")
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write(
+        f"POST /api/auth/login HTTP/1.1\r\nHost: {parts.netloc}\r\nExpect: 100-continue\r\n"
+        'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"email":'.encode()
+    )
+    assert b"100 Continue" in await reader.readline(), "the handler waits for the body"
+    writer.transport.abort()
+
+    async def counted() -> bool:
+        return await scrape.value("hang_ups_total", via="http") == before + 1
+
+    await until(counted)
 
 
 async def test_audit_rows_are_counted_by_action_and_outcome(api: Api, scrape: Scraper) -> None:
