@@ -13,7 +13,7 @@ import pytest
 from app.config import Config
 from app.metrics.table import COUNTERS
 from domain import db, streams
-from tests.app.waiting import WAITING, connected, held, until
+from tests.app.waiting import WAITING, connected, hang_up_amid_a_body, held, until
 from tests.conftest import Served
 from tests.factories import Api, Person, item
 
@@ -143,16 +143,9 @@ async def test_what_is_at_its_commit_is_done_and_said_whoever_is_gone(
 async def test_whoever_hangs_up_amid_a_body_is_no_failure(
     served: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    parts = urlsplit(served.url)
     before = hang_ups()
     with caplog.at_level(logging.INFO):
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-        writer.write(
-            f"POST /api/auth/login HTTP/1.1\r\nHost: {parts.netloc}\r\nExpect: 100-continue\r\n"
-            'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"email":'.encode()
-        )
-        assert b"100 Continue" in await reader.readline(), "the handler waits for the body"
-        writer.transport.abort()
+        await hang_up_amid_a_body(served.url)
 
         async def it_is_counted() -> bool:
             return hang_ups() == before + 1

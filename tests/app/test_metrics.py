@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -25,6 +24,7 @@ from domain import db, jobs, streams
 from domain.teams.denials import denials
 from tests.app.guessing import elsewhere
 from tests.app.reading_metrics import LOOKED_AT, Scraper, staff_scraper
+from tests.app.waiting import hang_up_amid_a_body
 from tests.conftest import Served
 from tests.factories import Api, item
 from tests.listener import Listeners
@@ -128,14 +128,7 @@ async def test_what_a_limit_refuses_is_counted(url: str, scrape: Scraper) -> Non
 
 async def test_who_hangs_up_before_the_answer_is_counted(url: str, scrape: Scraper) -> None:
     before = await scrape.value("hang_ups_total", via="http")
-    parts = urlsplit(url)
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    writer.write(
-        f"POST /api/auth/login HTTP/1.1\r\nHost: {parts.netloc}\r\nExpect: 100-continue\r\n"
-        'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"email":'.encode()
-    )
-    assert b"100 Continue" in await reader.readline(), "the handler waits for the body"
-    writer.transport.abort()
+    await hang_up_amid_a_body(url)
 
     async def counted() -> bool:
         return await scrape.value("hang_ups_total", via="http") == before + 1

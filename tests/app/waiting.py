@@ -1,9 +1,10 @@
-"""Work that waits: a row that somebody else has locked, and who waits for it."""
+"""Work that waits: for a row that somebody else has locked, for a client that says no more."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -36,3 +37,15 @@ async def held(config: Config, item_id: str) -> AsyncIterator[None]:
     async with connected(config) as other, other.transaction():
         await other.execute("SELECT FROM inventory WHERE id = $1 FOR UPDATE", item_id)
         yield
+
+
+async def hang_up_amid_a_body(url: str) -> None:
+    """A client that is gone when the handler waits for the rest of what it sends."""
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write(
+        f"POST /api/auth/login HTTP/1.1\r\nHost: {parts.netloc}\r\nExpect: 100-continue\r\n"
+        'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"email":'.encode()
+    )
+    assert b"100 Continue" in await reader.readline(), "the handler waits for the body"
+    writer.transport.abort()
