@@ -74,6 +74,7 @@ async def test_an_rpc_whose_connection_closes_is_stopped_and_undone(
             async with held(config, thing["id"]):
                 async with line(served.url, bob, transport) as say:
                     await say(sold(thing))
+                    await say({"id": 3, "ping": {}})  # which has to wait, and hides nothing
                     await until(one_waits, within_s=2)
                     if how == "logout":
                         assert (await bob.post("/auth/logout")).is_success
