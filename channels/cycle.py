@@ -2,8 +2,8 @@
 
 uvicorn lets a handler run on when its client is gone: whoever sends requests and hangs up would keep locks
 and connections busy for nothing. Here it is cancelled, its transaction is rolled back, and nothing is logged
-as a failure; unless it is at its COMMIT already (domain/commits.py), or has begun to answer: a stream is told
-by its own receive(). Nothing is paid for that by a request whose client stays.
+as a failure; unless it is at its COMMIT already (channels/hang_ups.py), or has begun to answer: a stream is
+told by its own receive(). Nothing is paid for that by a request whose client stays.
 """
 
 import asyncio
@@ -12,20 +12,13 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from channels import hang_ups
 from channels.refusals import refusal
-from domain import bugs, commits
+from domain import bugs
 
 log = logging.getLogger("maycole.http")
 
-HUNG_UP: Final = 499  # nginx's status for a request whose client did not wait
-
 _running: Final[dict[asyncio.Task[None], RequestResponseCycle]] = {}
-
-
-class HangUps:
-    """How many were stopped in this process because their client was gone."""
-
-    count = 0
 
 
 async def run(cycle: RequestResponseCycle, app: Any) -> None:
@@ -39,9 +32,9 @@ async def run(cycle: RequestResponseCycle, app: Any) -> None:
             raise RuntimeError("the application did not answer to the end")
     except asyncio.CancelledError:
         if cycle.disconnected:
-            HangUps.count += 1
+            hang_ups.count("http")
             method, path = cycle.scope["method"], cycle.scope["path"]
-            log.info("%s %s %r %d: the client is gone", _request_id(cycle), method, path, HUNG_UP)
+            log.info("%s %s %r %d: the client is gone", _request_id(cycle), method, path, hang_ups.STATUS)
         else:
             # The server stops, and its grace is over.
             log.error("%s was cut off: the server stops", _request_id(cycle))
@@ -58,10 +51,8 @@ async def run(cycle: RequestResponseCycle, app: Any) -> None:
 def client_is_gone(task: asyncio.Task[None]) -> None:
     """Stop its work, where that undoes something."""
     cycle = _running.get(task)
-    if cycle is None or cycle.response_started or commits.have_begun(task):
-        return
-    cycle.disconnected = True  # upstream says so only to the last one in a pipeline
-    task.cancel()
+    if cycle is not None and not cycle.response_started and hang_ups.stop(task):
+        cycle.disconnected = True  # upstream says so only to the last one in a pipeline
 
 
 def _end(cycle: RequestResponseCycle, status: int) -> None:

@@ -29,7 +29,7 @@ HEAD_BYTES_MAX: Final = 256 * 1024  # a frame of 64 KiB in an address of server-
 class LiveHttp(HttpToolsProtocol):
     """Puts itself into the scope's extensions, so that a stream can say that it is `carried`."""
 
-    _hang_up: Callable[[int], None] | None = None
+    _drain_stream: Callable[[], None] | None = None
     _stops = False
     _work: asyncio.Task[None] | None = None
     _late: asyncio.TimerHandle | None = None
@@ -106,15 +106,15 @@ class LiveHttp(HttpToolsProtocol):
         self.transport.abort()
 
     @contextmanager
-    def carried(self, hang_up: Callable[[int], None]) -> Iterator[None]:
-        """Until the block ends this connection carries a stream; `hang_up` is what ends it."""
-        self._hang_up = hang_up
+    def carried(self, drain_stream: Callable[[], None]) -> Iterator[None]:
+        """Until the block ends this connection carries a stream, which `drain_stream` ends."""
+        self._drain_stream = drain_stream
         if self._stops:
             self._drain()
         try:
             yield
         finally:
-            self._hang_up = None
+            self._drain_stream = None
 
     def shutdown(self) -> None:
         self._stops = True
@@ -163,5 +163,5 @@ class LiveHttp(HttpToolsProtocol):
         self.loop.call_later(LAST_WORD_WITHIN_S, self.transport.abort)
 
     def _drain(self) -> None:
-        if self._hang_up is not None:
-            self.loop.call_later(drain.moment(len(self.connections)), self._hang_up, 3001)
+        if self._drain_stream is not None:
+            self.loop.call_later(drain.moment(len(self.connections)), self._drain_stream)

@@ -1,17 +1,20 @@
 """Wires over ASGI `send`: for servers other than ours, and for transports that are not websockets.
 
-A queue, and a task that empties it in order. Closing overtakes what waits, and is bounded: whoever does not
-take the last word within LAST_WORD_WITHIN_S was not reading.
+A queue, and a task that empties it in order. Closing overtakes what waits, unless the server stops: then the
+last answer is among it. It is bounded: whoever does not take the last word within LAST_WORD_WITHIN_S was not
+reading.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from channels import protocol
 from channels.encoding import Encoding, websocket_payload
 from channels.protocol import Disconnected
 from channels.wire import HIGH_WATER_BYTES, LAST_WORD_WITHIN_S, Watcher
+
+STOPS: Final = 3001
 
 Send = Callable[[Any], Awaitable[None]]
 
@@ -33,12 +36,20 @@ class SendWire:
         return self._bytes
 
     def hang_up(self, code: int) -> None:
-        """What waits is not flushed: the close overtakes it."""
         if self.hung_up.is_set():
             return
         self.hung_up.set()
-        self._sending.cancel()
-        self._sending = asyncio.create_task(self._within(LAST_WORD_WITHIN_S, self._say_last(code)))
+        emptying = self._sending
+        if code != STOPS:
+            emptying.cancel()
+        self._sending = asyncio.create_task(self._end(emptying, code))
+
+    def drain(self) -> None:
+        """The server stops, and this one is to be closed."""
+        if self.watcher is not None:
+            self.watcher.drain()
+        else:
+            self.hang_up(3001)
 
     async def ended(self) -> bool:
         """Wait for the last word to be said, if there is one; whether it was."""
@@ -66,15 +77,21 @@ class SendWire:
         while True:
             frame = await self._waiting.get()
             await self._say(frame)
+            self._waiting.task_done()
             self._bytes -= len(frame)
             if self._is_paused and self._bytes <= HIGH_WATER_BYTES // 4:
                 self._is_paused = False
                 if self.watcher is not None:
                     self.watcher.resumed()
 
-    async def _within(self, seconds: float, saying: Awaitable[None]) -> None:
-        async with asyncio.timeout(seconds):
-            await saying
+    async def _end(self, emptying: asyncio.Task[None], code: int) -> None:
+        try:
+            async with asyncio.timeout(LAST_WORD_WITHIN_S):
+                if code == STOPS:
+                    await self._waiting.join()
+                await self._say_last(code)
+        finally:
+            emptying.cancel()
 
 
 class SocketWire(SendWire):
