@@ -11,41 +11,16 @@ maycole demo      two users, a team, items, and a gentle stream of changes
 """
 
 import argparse
-import asyncio
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import asyncpg
-
-from app import audit_cli, jobs_cli, keys_cli
 from app import config as configuration
-from app.audit_cli import NotChanged, NotIntact
-from app.background import work
-from app.config import ConfigError
-from app.demo import DemoFailed, demo
-from app.jobs_cli import NotRetried
-from app.keys_cli import NotRotated
-from app.main import NEEDED
-from app.migrate import MigrationFailed, migrate
-from app.server import serve_many
-from app.up import EmbeddedError, up
+from app.failed import CommandFailed
 
 WORKERS_MAX = 256
 _KEYS_TOO = ("DATABASE_URL", "JWT_SECRET", "ENCRYPTION_KEY")
-WHAT_WENT_WRONG = (
-    ConfigError,
-    EmbeddedError,
-    MigrationFailed,
-    DemoFailed,
-    NotRetried,
-    NotRotated,
-    NotIntact,
-    NotChanged,
-    asyncpg.PostgresError,
-    OSError,
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,45 +32,74 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.run(given)
     except KeyboardInterrupt:
         sys.exit(130)
-    except WHAT_WENT_WRONG as error:
+    except _what_goes_wrong() as error:
         print(f"maycole {given.command}: {error or type(error).__name__}", file=sys.stderr)
         sys.exit(1)
 
 
+def _what_goes_wrong() -> tuple[type[Exception], ...]:
+    """What is no bug: asked only when something went wrong, for its import takes its time."""
+    import asyncpg
+
+    return CommandFailed, asyncpg.PostgresError, OSError
+
+
+# Each command imports what it works with: nobody waits for a server who wants to know what there is.
+
+
 def _up(given: argparse.Namespace) -> None:
+    from app.up import up
+
     up(configuration.read(), say=_say)
 
 
 def _serve(given: argparse.Namespace) -> None:
+    from app.main import NEEDED
+    from app.server import serve_many
+
     config = configuration.read(need=NEEDED)
     serve_many(config, workers=given.workers, say=_say)
 
 
 def _worker(given: argparse.Namespace) -> None:
+    from app.background import work
+
     work(configuration.read(need=_KEYS_TOO), say=_say)
 
 
 def _jobs(given: argparse.Namespace) -> None:
+    from app import jobs_cli
+
     jobs_cli.show(configuration.read(need=("DATABASE_URL",)), say=_say)
 
 
 def _jobs_retry(given: argparse.Namespace) -> None:
+    from app import jobs_cli
+
     jobs_cli.retry(_database(), given.ids, everything=given.all, say=_say)
 
 
 def _keys_rotate(given: argparse.Namespace) -> None:
+    from app import keys_cli
+
     keys_cli.rotate(configuration.read(need=_KEYS_TOO), say=_say)
 
 
 def _audit_verify(given: argparse.Namespace) -> None:
+    from app import audit_cli
+
     audit_cli.verify(configuration.read(need=_KEYS_TOO), given.teams, given.checkpoints, say=_say)
 
 
 def _audit_keep(given: argparse.Namespace) -> None:
+    from app import audit_cli
+
     audit_cli.keep(configuration.read(need=_KEYS_TOO), given.team, given.days, say=_say)
 
 
 def _audit_hold(given: argparse.Namespace) -> None:
+    from app import audit_cli
+
     audit_cli.hold(configuration.read(need=_KEYS_TOO), given.team, held=given.what == "hold", say=_say)
 
 
@@ -106,11 +110,17 @@ def _database() -> str:
 
 
 def _migrate(given: argparse.Namespace) -> None:
+    import asyncio
+
+    from app.migrate import migrate
+
     asyncio.run(migrate(_database()))
     _say("the database has this version's schema")
 
 
 def _demo(given: argparse.Namespace) -> None:
+    from app.demo import demo
+
     config = configuration.read()
     url = given.url or config.public_url or f"http://{config.host}:{config.port}"
     demo(url, every_s=given.every, changes=given.changes, say=_say)

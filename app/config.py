@@ -19,13 +19,14 @@ from app.config_eyes import Eyes
 from app.config_front import Front
 from app.config_oauth import Provider
 from app.config_s3 import Bucket
-from domain import crypto, keys, parked
+from app.failed import CommandFailed
+from domain import crypto, keys, parked_for
 
 MAIL_FROM = "Maycole <no-reply@localhost>"
 LOG_LEVELS = ("DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
 
 
-class ConfigError(Exception):
+class ConfigError(CommandFailed):
     """What is wrong with the environment, one line each."""
 
 
@@ -62,7 +63,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Path = Path(".maycole")
     mail_from: str = MAIL_FROM
     require_verified_email: bool = False
-    jobs_parked_days: int = parked.KEPT_DAYS
+    jobs_parked_days: int = parked_for.KEPT_DAYS
     shutdown_delay_s: float = 0.0
     runs_jobs: bool = False
 
@@ -118,7 +119,7 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
     verified, wrong_verified = _switch(env, "AUTH_REQUIRE_VERIFIED_EMAIL")
     online, wrong_online = _switch(env, "PASSWORDS_ONLINE_CHECK")
     wrong += [*wrong_verified, *wrong_online]
-    days = env.get("JOBS_PARKED_DAYS", str(parked.KEPT_DAYS))
+    days = env.get("JOBS_PARKED_DAYS", str(parked_for.KEPT_DAYS))
     if not re.fullmatch(r"[1-9][0-9]{0,3}", days):
         wrong.append(f"JOBS_PARKED_DAYS is {days!r}: use a number of days from 1 to 9999")
     if wrong:
