@@ -11,6 +11,7 @@ maycole demo      two users, a team, items, and a gentle stream of changes
 """
 
 import argparse
+import asyncio
 import signal
 import sys
 from collections.abc import Sequence
@@ -44,63 +45,71 @@ def _what_goes_wrong() -> tuple[type[Exception], ...]:
     return CommandFailed, asyncpg.PostgresError, OSError
 
 
-# Each command imports what it works with: nobody waits for a server who wants to know what there is.
+# Each command imports what it works with, once its settings are known to be good: nobody who wants to know
+# what commands there are, or forgot a setting, waits for the imports of a server.
 
 
 def _up(given: argparse.Namespace) -> None:
+    config = configuration.read()
     from app.up import up
 
-    up(configuration.read(), say=_say)
+    up(config, say=_say)
 
 
 def _serve(given: argparse.Namespace) -> None:
-    from app.main import NEEDED
+    config = configuration.read(need=configuration.NEEDED)
     from app.server import serve_many
 
-    config = configuration.read(need=NEEDED)
     serve_many(config, workers=given.workers, say=_say)
 
 
 def _worker(given: argparse.Namespace) -> None:
+    config = configuration.read(need=_KEYS_TOO)
     from app.background import work
 
-    work(configuration.read(need=_KEYS_TOO), say=_say)
+    work(config, say=_say)
 
 
 def _jobs(given: argparse.Namespace) -> None:
+    config = configuration.read(need=("DATABASE_URL",))
     from app import jobs_cli
 
-    jobs_cli.show(configuration.read(need=("DATABASE_URL",)), say=_say)
+    jobs_cli.show(config, say=_say)
 
 
 def _jobs_retry(given: argparse.Namespace) -> None:
+    url = _database()
     from app import jobs_cli
 
-    jobs_cli.retry(_database(), given.ids, everything=given.all, say=_say)
+    jobs_cli.retry(url, given.ids, everything=given.all, say=_say)
 
 
 def _keys_rotate(given: argparse.Namespace) -> None:
+    config = configuration.read(need=_KEYS_TOO)
     from app import keys_cli
 
-    keys_cli.rotate(configuration.read(need=_KEYS_TOO), say=_say)
+    keys_cli.rotate(config, say=_say)
 
 
 def _audit_verify(given: argparse.Namespace) -> None:
+    config = configuration.read(need=_KEYS_TOO)
     from app import audit_cli
 
-    audit_cli.verify(configuration.read(need=_KEYS_TOO), given.teams, given.checkpoints, say=_say)
+    audit_cli.verify(config, given.teams, given.checkpoints, say=_say)
 
 
 def _audit_keep(given: argparse.Namespace) -> None:
+    config = configuration.read(need=_KEYS_TOO)
     from app import audit_cli
 
-    audit_cli.keep(configuration.read(need=_KEYS_TOO), given.team, given.days, say=_say)
+    audit_cli.keep(config, given.team, given.days, say=_say)
 
 
 def _audit_hold(given: argparse.Namespace) -> None:
+    config = configuration.read(need=_KEYS_TOO)
     from app import audit_cli
 
-    audit_cli.hold(configuration.read(need=_KEYS_TOO), given.team, held=given.what == "hold", say=_say)
+    audit_cli.hold(config, given.team, held=given.what == "hold", say=_say)
 
 
 def _database() -> str:
@@ -110,18 +119,17 @@ def _database() -> str:
 
 
 def _migrate(given: argparse.Namespace) -> None:
-    import asyncio
-
+    url = _database()
     from app.migrate import migrate
 
-    asyncio.run(migrate(_database()))
+    asyncio.run(migrate(url))
     _say("the database has this version's schema")
 
 
 def _demo(given: argparse.Namespace) -> None:
+    config = configuration.read()
     from app.demo import demo
 
-    config = configuration.read()
     url = given.url or config.public_url or f"http://{config.host}:{config.port}"
     demo(url, every_s=given.every, changes=given.changes, say=_say)
 

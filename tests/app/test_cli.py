@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.cli import main
-from app.config import Config
-from app.main import NEEDED
+from app.config import NEEDED, Config
 from tests.processes import running
 
 MAYCOLE = Path(sys.executable).parent / "maycole"
