@@ -88,6 +88,19 @@ def test_serving_without_settings_names_all_that_are_missing() -> None:
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("module", "spared"),
+    [("app.cli", ("litestar", "redis", "piccolo", "pgqueuer")), ("app.server", ("app.main", "app.api"))],
+    ids=["what commands there are", "who starts several servers"],
+)
+def test_nobody_waits_for_imports_of_what_somebody_else_does(module: str, spared: tuple[str, ...]) -> None:
+    script = f"import sys, {module}; print(*sys.modules)"
+    asked = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    imported = asked.stdout.split()
+    assert module in imported
+    assert not set(spared) & set(imported)
+
+
 def test_serving_on_a_port_that_is_taken_says_so(config: Config) -> None:
     assert config.database_url is not None
     assert config.redis_url is not None

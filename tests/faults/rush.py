@@ -132,10 +132,11 @@ class Rush:
             self._done.set()
 
     def lost(self, line: Line) -> None:
-        self.counts["lost"] += 1
         if line in self._idle:
+            self.counts["closed for its silence"] += 1
             self._idle.remove(line)
         else:
+            self.counts["lost"] += 1
             self._under_way -= 1
             self.odd.append("a connection was lost with a request on it")
         if not self._under_way:

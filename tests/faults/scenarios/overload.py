@@ -192,7 +192,7 @@ def _refusal(alone: dict[str, int], both: dict[str, int], spent: Sequence[float]
     """What one costs, in answers: the CPU of the rush is that of its answers and that of its refusals."""
     an_answer_s = (spent[1] - spent[0]) / max(1, alone.get("200", 0))
     refusals_s = (spent[2] - spent[1]) - both.get("200", 0) * an_answer_s
-    refused = sum(count for status, count in both.items() if status != "200")
+    refused = sum(count for status, count in both.items() if status.startswith("503"))
     return refusals_s / max(1, refused) / max(an_answer_s, 1e-9)
 
 
