@@ -33,7 +33,7 @@ from app.api.router import RouterController
 from app.api.system import SystemController
 from app.api.teams import TeamsController
 from app.api.users import UsersController
-from app.config import Config
+from app.config import NEEDED, Config
 from app.health import Checks, watching
 from app.lifespan import lifespan
 from app.pages import mail_pages
@@ -58,7 +58,6 @@ from channels.events import connection_uni_sse
 from channels.gate import Gate
 from channels.http_stream import connection_http_stream, connection_sse
 
-NEEDED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "ENCRYPTION_KEY")
 ROUTES: Final[tuple[ControllerRouterHandler, ...]] = (
     AuthController,
     MailsController,

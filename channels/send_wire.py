@@ -6,6 +6,7 @@ reading.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ STOPS: Final = 3001
 Send = Callable[[Any], Awaitable[None]]
 
 
-class SendWire:
+class SendWire(ABC):
     """What both kinds have in common. `hung_up` is set once it is closing from our side."""
 
     def __init__(self, send: Send) -> None:
@@ -59,11 +60,13 @@ class SendWire:
         [outcome] = await asyncio.gather(self._sending, return_exceptions=True)
         return self.hung_up.is_set() and outcome is None
 
+    @abstractmethod
     async def _say(self, frame: bytes) -> None:
-        raise NotImplementedError
+        """Send it; done when it is taken."""
 
+    @abstractmethod
     async def _say_last(self, code: int) -> None:
-        raise NotImplementedError
+        """Say that this is the end, and why."""
 
     def _write(self, frame: bytes) -> None:
         self._bytes += len(frame)
