@@ -54,6 +54,7 @@ class Application:
         self.command = command
         self.port = 0
         self.running: MaycoleProcess | None = None
+        self.log = Path(os.devnull)
 
     @property
     def address(self) -> Address:
@@ -70,6 +71,7 @@ class Application:
 
     async def start(self, log: Path) -> None:
         """Start it and wait until it is ready. Raises TimeoutError, AssertionError."""
+        self.log = log
         with log.open("ab") as told:
             process = await asyncio.create_subprocess_exec(
                 *self.command,
@@ -90,7 +92,7 @@ class Application:
         if self.running is not None:
             process, self.running = self.running, None
             ended = process.process.returncode
-            assert ended is None, f"it had ended by itself, with {ended}"
+            assert ended is None, f"it had ended by itself, with {ended}: {mistakes(self.log)}"
             await process.kill()
 
     async def stop(self) -> int:
@@ -222,8 +224,13 @@ class Field:
 
     def errors(self) -> list[str]:
         """What the apps logged as a mistake of theirs."""
-        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-        return [line for line in lines if any(f'"level":"{level}"' in line for level in MISTAKES)]
+        return mistakes(self.log)
+
+
+def mistakes(log: Path) -> list[str]:
+    """The lines of mistakes in what apps logged."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return [line for line in lines if any(f'"level":"{level}"' in line for level in MISTAKES)]
 
 
 @contextlib.asynccontextmanager

@@ -22,8 +22,9 @@ from domain import tracing
 from tests.app.reading_metrics import Scraper
 from tests.doubles.collector import Collector, collecting
 from tests.factories import Api, api_of, item
+from tests.generous import COMMAND
 from tests.listener import Listeners
-from tests.processes import MAYCOLE, READY_WITHIN_S, environment
+from tests.processes import READY_WITHIN_S, environment
 
 WITHIN_S = 90  # a worker that was killed starts anew, and this machine may be busy
 
@@ -68,7 +69,7 @@ async def operated(
     }
     with log.open("wb") as written:
         process = await asyncio.create_subprocess_exec(
-            MAYCOLE, "serve", "--workers=2", stdout=asyncio.subprocess.PIPE, stderr=written, env=env
+            *COMMAND, "serve", "--workers=2", stdout=asyncio.subprocess.PIPE, stderr=written, env=env
         )
         assert process.stdout is not None
         try:
