@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from channels import endpoint
+from channels.handshake import PATH
+from channels.wire import LiveProtocol
 from tests.app.reading_metrics import staff_scraper
 from tests.conftest import ORIGIN, Served
 from tests.factories import Api
@@ -31,7 +34,7 @@ async def _answer(
     *,
     method: str = "GET",
     version: str = "1.1",
-    path: str = "/connection/websocket",
+    path: str = PATH,
 ) -> str:
     """The head of the answer; all of it where that is a refusal."""
     where = urlsplit(served.url)
@@ -99,12 +102,12 @@ async def test_an_origin_that_is_not_listed_is_refused(served: Served) -> None:
 
 # What is sent, besides or instead of what is right; where to; and what it is told.
 REFUSED: dict[str, tuple[dict[str, str], str, int, str]] = {
-    "a foreign page": ({"Origin": "https://elsewhere.example"}, "/connection/websocket", 403, "origin_not_allowed"),
+    "a foreign page": ({"Origin": "https://elsewhere.example"}, PATH, 403, "origin_not_allowed"),
     "a path that is none": ({}, "/connection/nope", 404, "no_such_route"),
     "a page that is let in, there": ({"Origin": ORIGIN}, "/api/version", 404, "no_such_route"),
-    "another version": ({"Sec-WebSocket-Version": "8"}, "/connection/websocket", 426, "upgrade_required"),
-    "no key": ({"Sec-WebSocket-Key": ""}, "/connection/websocket", 400, "malformed_handshake"),
-}  # fmt: skip
+    "another version": ({"Sec-WebSocket-Version": "8"}, PATH, 426, "upgrade_required"),
+    "no key": ({"Sec-WebSocket-Key": ""}, PATH, 400, "malformed_handshake"),
+}
 
 
 @pytest.mark.parametrize("what", REFUSED)
@@ -132,18 +135,46 @@ async def test_a_refusal_is_a_problem_that_is_counted_and_in_the_log(
     assert (problem["status"], problem["code"]) == (status, code)
     assert problem["requestId"] == "asked-for-a-socket"
     [line] = _lines(caplog)
-    route = path if path == "/connection/websocket" else "unmatched"
+    route = path if path == PATH else "unmatched"
     asked = {"method": "GET", "route": route, "status": status, "code": code, "client": "127.0.0.1"}
     assert asked.items() <= line.items()
     assert await scrape.value("problems_total", code=code) == before + 1
 
 
+async def test_a_mistake_of_ours_is_said_in_its_answer_too(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(scope: Any) -> None:
+        raise LookupError("never")
+
+    monkeypatch.setattr(endpoint, "require_allowed", fails)
+    answer = await _answer(served, ASKED | {"X-Request-Id": "asked-for-a-socket"})
+    assert answer.startswith("http/1.1 500 ")
+    problem = json.loads(answer.partition("\r\n\r\n")[2])
+    assert (problem["code"], problem["requestId"]) == ("internal_error", "asked-for-a-socket")
+
+
+async def test_a_server_that_stops_meanwhile_says_so(
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stops(scope: Any) -> None:
+        for each in list(served.server.server_state.connections):
+            if isinstance(each, LiveProtocol) and not each.handshake_complete:
+                each.shutdown()
+
+    monkeypatch.setattr(endpoint, "require_allowed", stops)
+    answer = await _answer(served, ASKED)
+    assert answer.startswith("http/1.1 503 ")
+    assert json.loads(answer.partition("\r\n\r\n")[2])["code"] == "busy"
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 async def test_what_asks_for_no_upgrade_is_told_to(http: httpx.AsyncClient) -> None:
-    answer = await http.get("/connection/websocket")
+    answer = await http.get(PATH)
     assert (answer.status_code, answer.json()["code"]) == (426, "upgrade_required")
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert (answer.headers["Upgrade"], answer.headers["Connection"]) == ("websocket", "Upgrade")
-    assert (await http.post("/connection/websocket")).status_code == 405
+    assert (await http.post(PATH)).status_code == 405
 
 
 def _lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
