@@ -10,6 +10,7 @@ import msgspec
 
 from app import secrets
 from app.config import Config
+from app.failed import CommandFailed
 from app.jobs_cli import with_database
 from domain import db
 from domain.actor import Actor
@@ -22,11 +23,11 @@ Say = Callable[[str], None]
 VERIFIED_WITHIN_S: Final = 24 * 3600  # what a statement may take: trails may be long, and nobody waits for it
 
 
-class NotIntact(Exception):
+class NotIntact(CommandFailed):
     """Which trails are not what was signed, or what checkpoints cannot be read."""
 
 
-class NotChanged(Exception):
+class NotChanged(CommandFailed):
     """Why what is kept was left as it is."""
 
 

@@ -1,67 +1,23 @@
-"""What works on jobs: `maycole worker`, and what a server needs to do the same.
-
-Kinds of jobs are declared in the domain. Whoever handles one in the shell is imported here, or no worker
-starts (domain/jobs.py: handled).
-"""
+"""What works on jobs: `maycole worker`, and what a server needs to do the same (app/equipment.py)."""
 
 import asyncio
-import logging
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Final
 
 from app import logs, secrets
 from app.adapters import sentry
-from app.adapters.mail_files import MailFiles
 from app.adapters.outgoing import Outgoing
 from app.config import Config
+from app.equipment import equip, write_links
 from app.herald import Herald
-from app.mail.rendering import render
 from app.supervise import Stopped, Supervision
 from app.watching import watching
 from app.worker import Worker
 from channels.announcing import announcing
-from domain import db, idempotency, links, mail, parked
-from domain.audit_logs import copies, retention, seals
-from domain.auth import email_change, magic_link, recovery, sweeping, verification
-from domain.teams import deletion, invite_answers, invites
-
-log = logging.getLogger("maycole.background")
-
-# Whoever declares jobs or periodic work: to be imported is what counts.
-DECLARING: Final = (
-    mail,
-    parked,
-    seals,
-    retention,
-    sweeping,
-    email_change,
-    magic_link,
-    recovery,
-    verification,
-    deletion,
-    invites,
-    invite_answers,
-    idempotency,
-)
-
-
-def write_links(config: Config) -> None:
-    """Tell the domain where links in mails lead, and whether addresses are to be confirmed."""
-    links.install(config.links_base)
-    verification.install(required=config.require_verified_email)
-    if config.public_url is None and not config.runs_jobs:
-        log.warning("PUBLIC_URL is not set: links in mails lead to %s", config.links_base)
-
-
-def equip(config: Config) -> None:
-    """Give the domain what its jobs need to know, and reach the world with."""
-    parked.install(kept_days=config.jobs_parked_days)
-    folder = config.data_dir / "mail"
-    mail.install(render, MailFiles(folder, sender=config.mail_from))
-    log.info("no mail service is configured: mails are files in %s", folder)
+from domain import db
+from domain.audit_logs import copies
 
 
 @asynccontextmanager

@@ -17,35 +17,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import asyncpg
-
-from app import audit_cli, jobs_cli, keys_cli
 from app import config as configuration
-from app.audit_cli import NotChanged, NotIntact
-from app.background import work
-from app.config import ConfigError
-from app.demo import DemoFailed, demo
-from app.jobs_cli import NotRetried
-from app.keys_cli import NotRotated
-from app.main import NEEDED
-from app.migrate import MigrationFailed, migrate
-from app.server import serve_many
-from app.up import EmbeddedError, up
+from app.failed import CommandFailed
 
 WORKERS_MAX = 256
 _KEYS_TOO = ("DATABASE_URL", "JWT_SECRET", "ENCRYPTION_KEY")
-WHAT_WENT_WRONG = (
-    ConfigError,
-    EmbeddedError,
-    MigrationFailed,
-    DemoFailed,
-    NotRetried,
-    NotRotated,
-    NotIntact,
-    NotChanged,
-    asyncpg.PostgresError,
-    OSError,
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,46 +33,83 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.run(given)
     except KeyboardInterrupt:
         sys.exit(130)
-    except WHAT_WENT_WRONG as error:
+    except _what_goes_wrong() as error:
         print(f"maycole {given.command}: {error or type(error).__name__}", file=sys.stderr)
         sys.exit(1)
 
 
+def _what_goes_wrong() -> tuple[type[Exception], ...]:
+    """What is no bug: asked only when something went wrong, for its import takes its time."""
+    import asyncpg
+
+    return CommandFailed, asyncpg.PostgresError, OSError
+
+
+# Each command imports what it works with, once its settings are known to be good: nobody who wants to know
+# what commands there are, or forgot a setting, waits for the imports of a server.
+
+
 def _up(given: argparse.Namespace) -> None:
-    up(configuration.read(), say=_say)
+    config = configuration.read()
+    from app.up import up
+
+    up(config, say=_say)
 
 
 def _serve(given: argparse.Namespace) -> None:
-    config = configuration.read(need=NEEDED)
+    config = configuration.read(need=configuration.NEEDED)
+    from app.server import serve_many
+
     serve_many(config, workers=given.workers, say=_say)
 
 
 def _worker(given: argparse.Namespace) -> None:
-    work(configuration.read(need=_KEYS_TOO), say=_say)
+    config = configuration.read(need=_KEYS_TOO)
+    from app.background import work
+
+    work(config, say=_say)
 
 
 def _jobs(given: argparse.Namespace) -> None:
-    jobs_cli.show(configuration.read(need=("DATABASE_URL",)), say=_say)
+    config = configuration.read(need=("DATABASE_URL",))
+    from app import jobs_cli
+
+    jobs_cli.show(config, say=_say)
 
 
 def _jobs_retry(given: argparse.Namespace) -> None:
-    jobs_cli.retry(_database(), given.ids, everything=given.all, say=_say)
+    url = _database()
+    from app import jobs_cli
+
+    jobs_cli.retry(url, given.ids, everything=given.all, say=_say)
 
 
 def _keys_rotate(given: argparse.Namespace) -> None:
-    keys_cli.rotate(configuration.read(need=_KEYS_TOO), say=_say)
+    config = configuration.read(need=_KEYS_TOO)
+    from app import keys_cli
+
+    keys_cli.rotate(config, say=_say)
 
 
 def _audit_verify(given: argparse.Namespace) -> None:
-    audit_cli.verify(configuration.read(need=_KEYS_TOO), given.teams, given.checkpoints, say=_say)
+    config = configuration.read(need=_KEYS_TOO)
+    from app import audit_cli
+
+    audit_cli.verify(config, given.teams, given.checkpoints, say=_say)
 
 
 def _audit_keep(given: argparse.Namespace) -> None:
-    audit_cli.keep(configuration.read(need=_KEYS_TOO), given.team, given.days, say=_say)
+    config = configuration.read(need=_KEYS_TOO)
+    from app import audit_cli
+
+    audit_cli.keep(config, given.team, given.days, say=_say)
 
 
 def _audit_hold(given: argparse.Namespace) -> None:
-    audit_cli.hold(configuration.read(need=_KEYS_TOO), given.team, held=given.what == "hold", say=_say)
+    config = configuration.read(need=_KEYS_TOO)
+    from app import audit_cli
+
+    audit_cli.hold(config, given.team, held=given.what == "hold", say=_say)
 
 
 def _database() -> str:
@@ -106,12 +119,17 @@ def _database() -> str:
 
 
 def _migrate(given: argparse.Namespace) -> None:
-    asyncio.run(migrate(_database()))
+    url = _database()
+    from app.migrate import migrate
+
+    asyncio.run(migrate(url))
     _say("the database has this version's schema")
 
 
 def _demo(given: argparse.Namespace) -> None:
     config = configuration.read()
+    from app.demo import demo
+
     url = given.url or config.public_url or f"http://{config.host}:{config.port}"
     demo(url, every_s=given.every, changes=given.changes, say=_say)
 

@@ -5,7 +5,7 @@ A wrong or missing variable is one message that names all of them (ConfigError).
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from email.errors import HeaderParseError
 from email.headerregistry import Address
 from email.utils import getaddresses
@@ -19,13 +19,14 @@ from app.config_eyes import Eyes
 from app.config_front import Front
 from app.config_oauth import Provider
 from app.config_s3 import Bucket
-from domain import crypto, keys, parked
+from app.failed import CommandFailed
+from domain import crypto, keys, parked_for
 
 MAIL_FROM = "Maycole <no-reply@localhost>"
 LOG_LEVELS = ("DEBUG", "INFO", "WARN", "ERROR", "CRITICAL")
 
 
-class ConfigError(Exception):
+class ConfigError(CommandFailed):
     """What is wrong with the environment, one line each."""
 
 
@@ -62,7 +63,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Path = Path(".maycole")
     mail_from: str = MAIL_FROM
     require_verified_email: bool = False
-    jobs_parked_days: int = parked.KEPT_DAYS
+    jobs_parked_days: int = parked_for.KEPT_DAYS
     shutdown_delay_s: float = 0.0
     runs_jobs: bool = False
 
@@ -83,44 +84,21 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
 
     `need` names the variables that must be set. Raises ConfigError naming all that is wrong.
     """
-    env = {name: value for name, value in (os.environ if environ is None else environ).items() if value != ""}
-    wrong = [f"{name} is not set: {_WHAT[name]}" for name in need if name not in env]
-    secrets = [env.get("JWT_SECRET"), env.get("JWT_SECRET_PREVIOUS")]
-    if any(secret is not None and len(secret.encode()) < keys.BYTES_MIN for secret in secrets):
-        wrong.append(f"JWT_SECRET and JWT_SECRET_PREVIOUS need at least {keys.BYTES_MIN} bytes")
-    wrong += [
-        f"{name} must be {crypto.KEY_BYTES} random bytes, in base64 or hex"
-        for name in ("ENCRYPTION_KEY", "ENCRYPTION_KEY_PREVIOUS")
-        if name in env and crypto.parsed(env[name]) is None
-    ]
-    port = env.get("PORT", "8000")
-    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
-        wrong.append(f"PORT is {port!r}: use a number from 0 (any free port) to 65535")
-    level = env.get("LOG_LEVEL", "INFO").upper().replace("WARNING", "WARN")
-    if level not in LOG_LEVELS:
-        wrong.append(f"LOG_LEVEL is {level!r}: use one of {', '.join(LOG_LEVELS)}")
-    for name, schemes in _SCHEMES.items():
-        if name in env and _split(env[name]).scheme not in schemes:
-            wrong.append(f"{name} must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
-    origins = tuple(origin.strip() for origin in env.get("ALLOWED_ORIGINS", "").split(",") if origin.strip())
-    odd = (origin for origin in origins if not _is_origin(origin))
-    wrong += [f"ALLOWED_ORIGINS has {origin!r}: use scheme://host[:port]" for origin in odd]
+    given = os.environ if environ is None else environ
+    env = {**_DEFAULTS, **{name: value for name, value in given.items() if value != ""}}
+    env["LOG_LEVEL"] = env["LOG_LEVEL"].upper().replace("WARNING", "WARN")
+    origins = tuple(origin.strip() for origin in env["ALLOWED_ORIGINS"].split(",") if origin.strip())
     oauth, wrong_oauth = config_oauth.read(env)
     bucket, wrong_bucket = config_s3.read(env)
     eyes, wrong_eyes = config_eyes.read(env)
     front, wrong_front = config_front.read(env)
     shutdown_delay_s, wrong_delay = config_stopping.read(env)
     proxies, wrong_proxies = config_proxies.read(env)
-    wrong += [*wrong_oauth, *wrong_bucket, *wrong_eyes, *wrong_front, *wrong_delay, *wrong_proxies]
-    mail_from = env.get("SENDGRID_FROM_EMAIL", MAIL_FROM)
-    if not _is_sender(mail_from):
-        wrong.append(f"SENDGRID_FROM_EMAIL is {mail_from!r}: use name@example.org or Name <name@example.org>")
     verified, wrong_verified = _switch(env, "AUTH_REQUIRE_VERIFIED_EMAIL")
     online, wrong_online = _switch(env, "PASSWORDS_ONLINE_CHECK")
-    wrong += [*wrong_verified, *wrong_online]
-    days = env.get("JOBS_PARKED_DAYS", str(parked.KEPT_DAYS))
-    if not re.fullmatch(r"[1-9][0-9]{0,3}", days):
-        wrong.append(f"JOBS_PARKED_DAYS is {days!r}: use a number of days from 1 to 9999")
+    wrong = [f"{name} is not set: {_WHAT[name]}" for name in need if name not in env]
+    wrong += [*_wrong_keys(env), *_wrong_values(env, origins), *wrong_oauth, *wrong_bucket, *wrong_eyes]
+    wrong += [*wrong_front, *wrong_delay, *wrong_proxies, *wrong_verified, *wrong_online]
     if wrong:
         raise ConfigError("\n".join(wrong))
     return Config(
@@ -130,24 +108,52 @@ def read(environ: Mapping[str, str] | None = None, *, need: tuple[str, ...] = ()
         jwt_secret_previous=env.get("JWT_SECRET_PREVIOUS"),
         encryption_key=env.get("ENCRYPTION_KEY"),
         encryption_key_previous=env.get("ENCRYPTION_KEY_PREVIOUS"),
-        host=env.get("HOST", "127.0.0.1"),
-        port=int(port),
+        host=env["HOST"],
+        port=int(env["PORT"]),
         public_url=env.get("PUBLIC_URL"),
         allowed_origins=origins,
         trusted_proxies=proxies,
         front=front,
         oauth=oauth,
         bucket=bucket,
-        log_level=level,
+        log_level=env["LOG_LEVEL"],
         eyes=eyes,
         breaches_asked=online,
         breaches_base=env.get("PASSWORDS_ONLINE_BASE"),
-        data_dir=Path(env.get("MAYCOLE_DATA_DIR", ".maycole")),
-        mail_from=mail_from,
+        data_dir=Path(env["MAYCOLE_DATA_DIR"]),
+        mail_from=env["SENDGRID_FROM_EMAIL"],
         require_verified_email=verified,
-        jobs_parked_days=int(days),
+        jobs_parked_days=int(env["JOBS_PARKED_DAYS"]),
         shutdown_delay_s=shutdown_delay_s,
     )
+
+
+def _wrong_keys(env: Mapping[str, str]) -> Iterator[str]:
+    secrets = [env.get("JWT_SECRET"), env.get("JWT_SECRET_PREVIOUS")]
+    if any(secret is not None and len(secret.encode()) < keys.BYTES_MIN for secret in secrets):
+        yield f"JWT_SECRET and JWT_SECRET_PREVIOUS need at least {keys.BYTES_MIN} bytes"
+    for name in ("ENCRYPTION_KEY", "ENCRYPTION_KEY_PREVIOUS"):
+        if name in env and crypto.parsed(env[name]) is None:
+            yield f"{name} must be {crypto.KEY_BYTES} random bytes, in base64 or hex"
+
+
+def _wrong_values(env: Mapping[str, str], origins: tuple[str, ...]) -> Iterator[str]:
+    port, level, days = env["PORT"], env["LOG_LEVEL"], env["JOBS_PARKED_DAYS"]
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+        yield f"PORT is {port!r}: use a number from 0 (any free port) to 65535"
+    if level not in LOG_LEVELS:
+        yield f"LOG_LEVEL is {level!r}: use one of {', '.join(LOG_LEVELS)}"
+    for name, schemes in _SCHEMES.items():
+        if name in env and _split(env[name]).scheme not in schemes:
+            yield f"{name} must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+    for origin in origins:
+        if not _is_origin(origin):
+            yield f"ALLOWED_ORIGINS has {origin!r}: use scheme://host[:port]"
+    sender = env["SENDGRID_FROM_EMAIL"]
+    if not _is_sender(sender):
+        yield f"SENDGRID_FROM_EMAIL is {sender!r}: use name@example.org or Name <name@example.org>"
+    if not re.fullmatch(r"[1-9][0-9]{0,3}", days):
+        yield f"JOBS_PARKED_DAYS is {days!r}: use a number of days from 1 to 9999"
 
 
 def _switch(env: Mapping[str, str], name: str) -> tuple[bool, list[str]]:
@@ -185,6 +191,16 @@ _WHAT = {
     "REDIS_URL": "where Redis or Valkey is, such as redis://host:6379",
     "JWT_SECRET": f"what access tokens are signed with, at least {keys.BYTES_MIN} random bytes",
     "ENCRYPTION_KEY": f"what secrets at rest are encrypted with, {crypto.KEY_BYTES} random bytes in base64",
+}
+NEEDED = tuple(_WHAT)  # to serve
+_DEFAULTS = {
+    "HOST": "127.0.0.1",
+    "PORT": "8000",
+    "ALLOWED_ORIGINS": "",
+    "LOG_LEVEL": "INFO",
+    "MAYCOLE_DATA_DIR": ".maycole",
+    "SENDGRID_FROM_EMAIL": MAIL_FROM,
+    "JOBS_PARKED_DAYS": str(parked_for.KEPT_DAYS),
 }
 _SECRET = (
     "database_url",

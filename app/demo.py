@@ -9,6 +9,8 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any, Final
 
+from app.failed import CommandFailed
+
 Say = Callable[[str], None]
 
 ANSWER_WITHIN_S: Final = 10
@@ -16,7 +18,7 @@ PASSWORD: Final = "correct horse battery staple"  # noqa: S105 - it is printed f
 ITEMS: Final = ("Coffee beans", "Filter paper", "Oat milk", "Mugs", "Teaspoons")
 
 
-class DemoFailed(Exception):
+class DemoFailed(CommandFailed):
     """What the server answered."""
 
 

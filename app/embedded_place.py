@@ -25,6 +25,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from app.failed import CommandFailed
+
 # A Unix socket's path has 104 bytes with its closing zero on macOS, 108 on Linux. These characters need no
 # quoting in a URL, in redis.conf or in Postgres's list of directories; asyncpg splits a host at a comma.
 SOCKET_PATH = re.compile(r"[\w./-]{1,103}", re.ASCII)
@@ -38,7 +40,7 @@ LOG_BYTES = (
 )
 
 
-class EmbeddedError(Exception):
+class EmbeddedError(CommandFailed):
     """Why the embedded servers cannot run, in words for the person who started them."""
 
 

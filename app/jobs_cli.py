@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 from app.config import Config
+from app.failed import CommandFailed
 from domain import db, job_store
 from domain import parked as parked_
 from domain.clock import now
@@ -13,7 +14,7 @@ from domain.job_store import Count, Parked
 Say = Callable[[str], None]
 
 
-class NotRetried(Exception):
+class NotRetried(CommandFailed):
     """Which jobs were not put back, and why."""
 
 

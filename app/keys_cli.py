@@ -4,15 +4,16 @@ import asyncio
 from collections.abc import Callable
 
 from app import secrets
-from app.background import equip  # with it comes every kind of job, whose payloads are among what is sealed
 from app.config import Config
+from app.equipment import equip  # with it comes every kind of job, whose payloads are among what is sealed
+from app.failed import CommandFailed
 from app.jobs_cli import with_database
 from domain import rotation
 
 Say = Callable[[str], None]
 
 
-class NotRotated(Exception):
+class NotRotated(CommandFailed):
     """Some of it is sealed with a key that was not given."""
 
 

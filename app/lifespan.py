@@ -19,8 +19,9 @@ from litestar import Litestar
 from app import event_loop, secrets
 from app.adapters import sentry
 from app.adapters.pwned import BASE, Pwned
-from app.background import copying, equip, write_links
+from app.background import copying
 from app.config import Config, relying_party
+from app.equipment import equip, write_links
 from app.herald import Herald
 from app.metrics.counting import count_audit_rows
 from app.metrics.gauges import Gauges

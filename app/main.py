@@ -33,7 +33,7 @@ from app.api.router import RouterController
 from app.api.system import SystemController
 from app.api.teams import TeamsController
 from app.api.users import UsersController
-from app.config import Config
+from app.config import NEEDED, Config
 from app.health import Checks, watching
 from app.lifespan import lifespan
 from app.pages import mail_pages
@@ -59,7 +59,6 @@ from channels.gate import Gate
 from channels.http_stream import connection_http_stream, connection_sse
 from channels.no_upgrade import connection_websocket
 
-NEEDED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "ENCRYPTION_KEY")
 ROUTES: Final[tuple[ControllerRouterHandler, ...]] = (
     AuthController,
     MailsController,

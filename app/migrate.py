@@ -11,6 +11,7 @@ import io
 import asyncpg
 from piccolo.apps.migrations.commands.forwards import run_forwards
 
+from app.failed import CommandFailed
 from domain import db, grants, streams
 from domain.audit_logs import service as audit_logs
 
@@ -18,7 +19,7 @@ LOCK_KEY = 0x4D617963  # "Mayc"
 WAIT_FOR_OTHER_S = 120
 
 
-class MigrationFailed(Exception):
+class MigrationFailed(CommandFailed):
     """What Piccolo said, or what an administrator has to do first."""
 
 

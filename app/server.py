@@ -13,7 +13,6 @@ from uvicorn.config import STARTUP_FAILURE
 from app import config as configuration
 from app import log_levels, logs
 from app.config import Config
-from app.main import create_app
 from app.stopping import StoppingServer
 from app.supervise import Stopped
 from app.supervisor import Supervisor
@@ -96,6 +95,8 @@ def serve_many(config: Config, *, workers: int, say: Callable[[str], None]) -> N
     with listening(config.host, config.port) as listener:
         say(f"listening on {address(listener)}")
         if workers == 1:
+            from app.main import create_app  # several import it for themselves, and who starts them does not
+
             serve(create_app(config), listener)
             return
         logs.install(config.log_level)

@@ -2,7 +2,8 @@
 
 1 not ready    /api/health/ready says 503; for SHUTDOWN_DELAY_S all else goes on, for the balancer to see it
 2 no more      nobody is accepted; what comes on open connections is answered and told `Connection: close`
-3 drained      live connections are closed with 3001, each at its moment (channels/drain.py)
+3 drained      live connections are closed with 3001, each at its moment (channels/drain.py), once what they
+               are at is answered (channels/under_way.py)
 4 finished     requests under way end, within GRACE_S, or are cancelled
 5 put away     jobs are finished or given back, background tasks end, pools close (app/lifespan.py)
 

@@ -1,6 +1,6 @@
 """OpenTelemetry: one trace from a request to the frames that its change becomes, on every process.
 
-    GET /api/…                  app/pipeline/seen.py; a `traceparent` header is honoured
+    GET /api/…                  app/pipeline/seen.py; a proxy's `traceparent` is honoured, others' are linked
       transaction               domain/db.py
         SELECT, INSERT, COMMIT  domain/connections.py: the statement, without what it was given
       announce                  channels/bus.py; the traceparent goes along
@@ -12,6 +12,8 @@ sampler, service name, limits); spans leave by a thread of theirs, and those tha
 """
 
 import asyncio
+import logging
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +30,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from domain.tracing import TRACEPARENT
 
+log = logging.getLogger("maycole.tracing")
+
 SQL_CHARS_MAX: Final = 2000
+CLOSE_WITHIN_S: Final = 3.0
 _w3c: Final = TraceContextTextMapPropagator()
 
 
@@ -40,14 +45,19 @@ class OpenTelemetry:
         named = Resource({SERVICE_NAME: "maycole"}).merge(Resource.create())
         if named.attributes.get(SERVICE_NAME, "").startswith("unknown_service"):  # type: ignore[union-attr]  # it is text
             named = named.merge(Resource({SERVICE_NAME: "maycole"}))
-        self._provider = TracerProvider(resource=named)
+        # Whoever made it closes it; at the interpreter's exit it would wait for a collector without end.
+        self._provider = TracerProvider(resource=named, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("maycole")
 
     @contextmanager
-    def span(self, name: str, traceparent: str | None) -> Iterator[None]:
+    def span(self, name: str, traceparent: str | None, follows: str | None) -> Iterator[None]:
         with self._tracer.start_as_current_span(
-            name, context=_from(traceparent), record_exception=False, set_status_on_exception=False
+            name,
+            context=_from(traceparent),
+            links=_linked(follows),
+            record_exception=False,
+            set_status_on_exception=False,
         ) as span:
             # What is raised may quote what somebody sent: its kind is told, its words are not.
             try:
@@ -103,7 +113,13 @@ class OpenTelemetry:
         asyncio.get_running_loop().call_soon(span.end)
 
     def close(self) -> None:
-        self._provider.shutdown()
+        """Send what is left, within CLOSE_WITHIN_S: a collector that does not answer keeps nobody here."""
+        # The SDK waits for half a minute and takes no other bound; a daemon does not outlive the process.
+        closing = threading.Thread(target=self._provider.shutdown, name="the end of traces", daemon=True)
+        closing.start()
+        closing.join(CLOSE_WITHIN_S)
+        if closing.is_alive():
+            log.warning("the last spans are lost: the collector did not take them in %g s", CLOSE_WITHIN_S)
 
 
 def _from(traceparent: str | None) -> Context | None:
@@ -111,3 +127,10 @@ def _from(traceparent: str | None) -> Context | None:
     if traceparent is None:
         return None
     return _w3c.extract({TRACEPARENT: traceparent}, context=get_current())
+
+
+def _linked(follows: str | None) -> list[Link]:
+    if follows is None:
+        return []
+    given = trace.get_current_span(_w3c.extract({TRACEPARENT: follows}, context=Context()))
+    return [Link(given.get_span_context())] if given.get_span_context().is_valid else []

@@ -15,8 +15,9 @@ from domain.errors import RateLimited
 
 AT_ONCE_MAX: Final = 64
 RETRY_AFTER_S: Final = 1
-# An rpc is counted by the REST route that it asks for; leaving makes everybody's work less.
-FREE: Final = frozenset({"rpc", "unsubscribe", "ping", "send"})
+# Not by their names. An rpc is counted by the REST route that it asks for, and here only where no route does;
+# who leaves a channel has paid for it by joining, and pays only where there is none to leave.
+FREE: Final = frozenset({"rpc", "unsubscribe"})
 
 
 def too_many() -> RateLimited:
@@ -66,8 +67,11 @@ class Allowance:
 
     async def spend(self, claims: Claims, name: str, rest: Any = ()) -> None:
         """For a command of this name; `rest` are those behind it in the frame. Raises Refused 111."""
-        if name in FREE:
-            return
+        if name not in FREE:
+            await self.pay(claims, rest)
+
+    async def pay(self, claims: Claims, rest: Any = ()) -> None:
+        """For a command, whatever its name. Raises Refused 111."""
         if not self._paid:
             self._paid = await self._budget.take(claims, 1 + sum(map(_costs, rest[:AT_ONCE_MAX])))
         if not self._paid:

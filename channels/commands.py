@@ -27,7 +27,7 @@ COMMANDS_AT_ONCE: Final = 32  # then the other connections have their turn
 
 async def received(connection: Connection, data: bytes) -> None:
     """Carry out one frame. Closes the connection for what breaks the protocol; raises nothing foreseen."""
-    connection.busy = True
+    connection.under_way.busy = True
     connection.standing.ask_again()
     connection.standing.allowance.begin()
     try:
@@ -39,11 +39,12 @@ async def received(connection: Connection, data: bytes) -> None:
                 await asyncio.sleep(0)
             if connection.gone:
                 return
-            await _carry_out(connection, command, commands[number:])
+            with connection.under_way.command():
+                await _carry_out(connection, command, commands[number:])
     except HangUp as close:
         connection.hang_up(close.code)
     finally:
-        connection.busy = False
+        connection.under_way.busy = False
 
 
 class Asked(Struct):
@@ -74,13 +75,13 @@ async def _carry_out(connection: Connection, command: Command, rest: Sequence[Co
     if request is None or (connection.standing.rights is None) != (request[0] == "connect"):
         raise HangUp(3501)
     asked = Asked(connection, command.id, *request, rest)
-    if connection.standing.is_expired and asked.name not in ("refresh", "unsubscribe"):
-        asked.refuse(109)
-        return
+    standing = connection.standing
     try:
-        claims = connection.standing.claims
-        if claims is not None:
-            await connection.standing.allowance.spend(claims, asked.name, rest)
+        if standing.is_expired and asked.name not in ("refresh", "unsubscribe"):
+            await standing.pay()
+            raise Refused(109)
+        if standing.claims is not None:
+            await standing.allowance.spend(standing.claims, asked.name, rest)
         await COMMANDS.get(asked.name, _unavailable)(connection, asked)
     except Refused as refused:
         asked.refuse(refused.code)
@@ -145,6 +146,8 @@ async def _subscribe(connection: Connection, asked: Asked) -> None:
 
 async def _unsubscribe(connection: Connection, asked: Asked) -> None:
     subscription = connection.subscriptions.get(asked.body.channel)
+    if subscription is None or subscription.by_server:
+        await connection.standing.pay()  # there is nothing to leave
     if subscription is not None and subscription.by_server:
         # What the server joined it may leave; among it is the channel on which rights are taken away.
         raise Refused(103)
@@ -216,9 +219,17 @@ def _at_most(size: int, entries: Sequence[streams.Entry]) -> Iterator[bytes]:
 
 async def _rpc(connection: Connection, asked: Asked) -> None:
     body: protocol.Rpc = asked.body
-    claims = connection.standing.claims
-    assert claims is not None, "asked only of a client that said who it is"
-    answer = await rpc.call(connection.live.rest, connection.via, claims, body.method, body.data)
+    standing = connection.standing
+    assert standing.claims is not None, "asked only of a client that said who it is"
+    answer = await rpc.call(
+        connection.live.rest,
+        connection.via,
+        standing.claims,
+        body.method,
+        body.data,
+        under_way=connection.under_way,
+        pay=standing.pay,
+    )
     asked.answer(protocol.Answer(answer))
 
 

@@ -37,12 +37,16 @@ from channels.pulse import Pulse
 from channels.standing import Standing
 from channels.subscription import Subscription, reading, subscribed
 from channels.tasks import Chores
+from channels.under_way import UnderWay
 from channels.wire import Wire
 from domain import db, ids
 from domain.auth.tokens import Claims
 from domain.channels import Kind
 
 log = logging.getLogger("maycole.connection")
+
+Positions = Mapping[str, Since]
+Welcome = Callable[[dict[str, Subscribed]], bytes]
 
 
 class Connection:
@@ -61,7 +65,8 @@ class Connection:
         self._joins = joins
         self.standing = Standing(live, self.hang_up)
         self.subscriptions: dict[str, Subscription] = {}
-        self.busy = False
+        self.under_way = UnderWay(self.hang_up)
+        self.drain = self.under_way.drain
         self.gone = False
         self._wire = wire
         self.write = wire.write
@@ -76,14 +81,12 @@ class Connection:
         self._joining = asyncio.Lock()
         self._to_recheck = False
         self.pace = Pace(self, live.relay, self._recheck)
-        self.pulse = Pulse(self._ping, self.hang_up, lambda: self.busy, answers=joins)
+        self.pulse = Pulse(self._ping, self.hang_up, lambda: self.under_way.busy, answers=joins)
         wire.watcher = self
 
     # Joining and leaving
 
-    async def welcome(
-        self, token: str, before: Mapping[str, Since], answer: Callable[[dict[str, Subscribed]], bytes]
-    ) -> None:
+    async def welcome(self, token: str, before: Positions, answer: Welcome) -> None:
         """The client says who it is: join what the server joins for it, from where it stood before.
 
         `answer` makes the reply out of the results; nothing is pushed ahead of it. Raises Refused, HangUp.
@@ -110,12 +113,7 @@ class Connection:
                     return
 
     def _begin(
-        self,
-        claims: Claims,
-        rights: Rights,
-        feeds: Collection[Feed],
-        before: Mapping[str, Since],
-        answer: Callable[[dict[str, Subscribed]], bytes],
+        self, claims: Claims, rights: Rights, feeds: Collection[Feed], before: Positions, answer: Welcome
     ) -> None:
         """Nothing waits here, so the positions that are answered are where the client is let in."""
         self.standing.begin(claims, rights)
@@ -330,6 +328,7 @@ class Connection:
     def left(self, *, lingers: bool = True) -> None:
         """The socket is gone: forget everything. May be said more than once."""
         self.gone = True
+        self.under_way.client_is_gone()
         self.pace.stop()
         self.pulse.stop()
         self.standing.stop()

@@ -2,8 +2,8 @@
 
 uvicorn lets a handler run on when its client is gone: whoever sends requests and hangs up would keep locks
 and connections busy for nothing. Here it is cancelled, its transaction is rolled back, and nothing is logged
-as a failure; unless it is at its COMMIT already (domain/commits.py), or has begun to answer: a stream is told
-by its own receive(). Nothing is paid for that by a request whose client stays.
+as a failure; unless it is at its COMMIT already (channels/hang_ups.py), or has begun to answer: a stream is
+told by its own receive(). Nothing is paid for that by a request whose client stays.
 """
 
 import asyncio
@@ -12,13 +12,12 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from channels import hang_ups
 from channels.refusals import REFUSALS, refusal
 from channels.request_ids import known_as
-from domain import bugs, commits
+from domain import bugs
 
 log = logging.getLogger("maycole.http")
-
-HUNG_UP: Final = 499  # nginx's status for a request whose client did not wait
 
 # What a request is told that is stopped: by the server's end, or by what its client sent.
 STOPPING: Final = "busy"
@@ -26,12 +25,6 @@ BROKEN: Final = "malformed_request"
 
 _broken: Final[set[asyncio.Task[None]]] = set()
 _running: Final[dict[asyncio.Task[None], RequestResponseCycle]] = {}
-
-
-class HangUps:
-    """How many were stopped in this process because their client was gone."""
-
-    count = 0
 
 
 async def run(cycle: RequestResponseCycle, app: Any) -> None:
@@ -46,7 +39,7 @@ async def run(cycle: RequestResponseCycle, app: Any) -> None:
     except asyncio.CancelledError:
         _, code = stopped()
         if code is None:
-            HangUps.count += 1
+            hang_ups.count("http")
         else:
             if code == STOPPING:
                 # The server stops, and its grace is over.
@@ -65,19 +58,15 @@ async def run(cycle: RequestResponseCycle, app: Any) -> None:
 def client_is_gone(task: asyncio.Task[None]) -> None:
     """Stop its work, where that undoes something."""
     cycle = _running.get(task)
-    if cycle is None or cycle.response_started or commits.have_begun(task):
-        return
-    cycle.disconnected = True  # upstream says so only to the last one in a pipeline
-    task.cancel()
+    if cycle is not None and not cycle.response_started and hang_ups.stop(task):
+        cycle.disconnected = True  # upstream says so only to the last one in a pipeline
 
 
 def is_broken(task: asyncio.Task[None]) -> None:
     """What it still had to be sent is no HTTP: stop its work, where that undoes something."""
     cycle = _running.get(task)
-    if cycle is None or cycle.response_started or commits.have_begun(task):
-        return
-    _broken.add(task)
-    task.cancel()
+    if cycle is not None and not cycle.response_started and hang_ups.stop(task):
+        _broken.add(task)
 
 
 def stopped() -> tuple[int, str | None]:
@@ -88,7 +77,7 @@ def stopped() -> tuple[int, str | None]:
     task: Any = asyncio.current_task()
     cycle = _running.get(task)
     if cycle is None or cycle.disconnected:
-        return HUNG_UP, None
+        return hang_ups.STATUS, None
     code = BROKEN if task in _broken else STOPPING
     return REFUSALS[code].status, code
 

@@ -56,7 +56,8 @@ class EventsFormat:
         return b"".join(messages)
 
     def reply(self, command_id: int, name: str, result: msgspec.Struct | None = None) -> bytes:
-        raise NotImplementedError("it asks nothing")
+        """There is nothing to answer: whatever it might have asked is refused by `commands`."""
+        raise HangUp(3501)
 
     def push(self, channel: str, kind: str, body: msgspec.Struct) -> bytes:
         return _event({"disconnect": "disconnected"}.get(kind, kind), body)

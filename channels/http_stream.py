@@ -58,9 +58,15 @@ def _stream(encoding: Encoding, media_type: str, first: bytes, *, preamble: byte
             connection = Connection(wire, encoding, live, dict(scope))
             with live.knowing(connection), live.emulation.session(connection) as inbox:
                 inbox.put(first)
-                await until_any(gone(receive), inbox.serve(), wire.hung_up.wait())
+                await until_any(_left(connection, receive), inbox.serve(), wire.hung_up.wait())
 
     return respond
+
+
+async def _left(connection: Connection, receive: Receive) -> None:
+    """Until the client is gone; the connection knows it, too, as that of a websocket does."""
+    await gone(receive)
+    connection.left()
 
 
 async def begin_stream(send: Send, media_type: str) -> None:
@@ -77,7 +83,7 @@ async def stream_wire(scope: Scope, send: Send, encoding: Encoding) -> AsyncIter
     extensions: dict[str, Any] = scope.get("extensions") or {}
     http: LiveHttp | None = extensions.get(EXTENSION)
     try:
-        with http.carried(wire.hang_up) if http is not None else nullcontext():
+        with http.carried(wire.drain) if http is not None else nullcontext():
             yield wire
     finally:
         said = await wire.ended()

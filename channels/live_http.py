@@ -15,12 +15,13 @@ import contextvars
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from channels import cycle, drain, handshake, room
+from channels.one_write import OneWrite
 from channels.refusals import UNKNOWN, Asked, refused
 from channels.wire import LAST_WORD_WITHIN_S, LiveProtocol
 
@@ -34,7 +35,7 @@ HEAD_BYTES_MAX: Final = 256 * 1024  # a frame of 64 KiB in an address of server-
 class LiveHttp(HttpToolsProtocol):
     """Puts itself into the scope's extensions, so that a stream can say that it is `carried`."""
 
-    _hang_up: Callable[[int], None] | None = None
+    _drain_stream: Callable[[], None] | None = None
     _stops = False
     _work: asyncio.Task[None] | None = None
     _begun: RequestResponseCycle | None = None  # what _work answers
@@ -138,15 +139,15 @@ class LiveHttp(HttpToolsProtocol):
         self.transport.abort()
 
     @contextmanager
-    def carried(self, hang_up: Callable[[int], None]) -> Iterator[None]:
-        """Until the block ends this connection carries a stream; `hang_up` is what ends it."""
-        self._hang_up = hang_up
+    def carried(self, drain_stream: Callable[[], None]) -> Iterator[None]:
+        """Until the block ends this connection carries a stream, which `drain_stream` ends."""
+        self._drain_stream = drain_stream
         if self._stops:
             self._drain()
         try:
             yield
         finally:
-            self._hang_up = None
+            self._drain_stream = None
 
     def shutdown(self) -> None:
         self._stops = True
@@ -158,6 +159,7 @@ class LiveHttp(HttpToolsProtocol):
 
     def _start_asgi_task(self, begun: RequestResponseCycle, app: Any) -> None:
         # A context of its own: in a pipeline it is begun from within the request before it.
+        begun.transport = cast(asyncio.Transport, OneWrite(begun.transport, self.loop))
         task = self.loop.create_task(cycle.run(begun, app), context=contextvars.Context())
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
@@ -206,12 +208,13 @@ class LiveHttp(HttpToolsProtocol):
     def _end(self) -> None:
         """Everything is answered: say what is owed, and end the connection."""
         self._unset_keepalive_if_required()
-        if self._owed is not None:
-            self.transport.write(self._owed())
+        # By the way of the last answer: a head without a body is still in there (channels/one_write.py).
+        last = self.transport if self.cycle is None else self.cycle.transport
+        last.write(self._owed() if self._owed is not None else b"")
         # Closed with something unread, the answer would be lost on its way; who goes on sending is cut off.
         self.transport.write_eof()
         self.loop.call_later(LAST_WORD_WITHIN_S, self.transport.abort)
 
     def _drain(self) -> None:
-        if self._hang_up is not None:
-            self.loop.call_later(drain.moment(len(self.connections)), self._hang_up, 3001)
+        if self._drain_stream is not None:
+            self.loop.call_later(drain.moment(len(self.connections)), self._drain_stream)

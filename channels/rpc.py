@@ -6,8 +6,6 @@ document that REST answers with. An error is answered only to what is no such re
 """
 
 import asyncio
-import contextlib
-import logging
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
@@ -17,18 +15,18 @@ import msgspec
 from msgspec import Raw
 
 from channels.protocol import ANSWER_BYTES_MAX, Refused
-from domain import commits
+from channels.under_way import UnderWay
 from domain.auth.tokens import Claims
 
-log = logging.getLogger("maycole.rpc")
-
 CLAIMS: Final = "maycole.claims"
+COUNTED: Final = "drawn"  # in the state of a request that its route has counted (app/pipeline/limits.py)
 HEADERS: Final = frozenset({"accept", "idempotency-key", "if-match", "if-none-match", "x-request-id"})
 _METHOD: Final = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (/api/[!-~]*)", re.ASCII)
 _HEADER_VALUE: Final = re.compile(r"[ -~]*", re.ASCII)
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Any, Any, Any], Awaitable[None]]
+Pay = Callable[[], Awaitable[None]]
 
 
 class Call(msgspec.Struct):
@@ -49,11 +47,33 @@ class Called(msgspec.Struct):
 _call = msgspec.json.Decoder(Call | None)
 
 
-async def call(app: App, via: Scope, claims: Claims, method: str, data: Raw) -> Raw:
-    """The answer of the REST handler. `via` is the scope of the client's own connection.
+async def call(
+    app: App, via: Scope, claims: Claims, method: str, data: Raw, *, under_way: UnderWay, pay: Pay
+) -> Raw:
+    """The answer of the REST handler. `via` is the scope of the client's own connection; `pay` is awaited for
+    what no route has counted: routes without a limit, addresses that lead nowhere, what is no request at all.
 
-    Raises Refused: 104 for what is no request, 106 for an answer beyond ANSWER_BYTES_MAX, 107 for bad data.
+    Raises Refused: 104 for what is no request, 106 for an answer beyond ANSWER_BYTES_MAX, 107 for bad data,
+    100 where it was stopped; and what `pay` raises.
     """
+    state: dict[str, Any] = {}
+    try:
+        verb, target, headers, body = _read(method, data)
+        exchange = _Exchange(body)
+        scope = _scope(via, claims, verb, target, headers, state)
+        await under_way.finish(_run(app, scope, exchange))
+        answer = exchange.answer()
+    except Refused:
+        if COUNTED not in state:
+            await pay()
+        raise
+    if COUNTED not in state:
+        await pay()
+    return Raw(msgspec.json.encode(answer))
+
+
+def _read(method: str, data: Raw) -> tuple[str, str, dict[str, str], bytes]:
+    """Method, address, headers and body of the request. Raises Refused."""
     asked = _METHOD.fullmatch(method)
     if asked is None:
         raise Refused(104)
@@ -67,31 +87,16 @@ async def call(app: App, via: Scope, claims: Claims, method: str, data: Raw) -> 
     body = bytes(given.body)
     if body:
         headers |= {"content-type": "application/json", "content-length": str(len(body))}
-    exchange = _Exchange(body)
-    scope = _scope(via, claims, asked[1], asked[2], headers)
-    # A task of its own: what the handler puts into its context is not ours.
-    await _ended(asyncio.create_task(_run(app, scope, exchange)))
-    return Raw(msgspec.json.encode(exchange.answer()))
-
-
-async def _ended(work: asyncio.Task[None]) -> None:
-    """Wait for it. If the client goes meanwhile it is cancelled, unless that would undo nothing."""
-    try:
-        await asyncio.shield(work)
-    except asyncio.CancelledError:
-        while not work.done():
-            if not commits.have_begun(work):
-                work.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait({work})  # a commit is bounded (domain/db.py), and so is a rollback
-        raise
+    return asked[1], asked[2], headers, body
 
 
 async def _run(app: App, scope: Scope, exchange: "_Exchange") -> None:
     await app(scope, exchange.receive, exchange.send)
 
 
-def _scope(via: Scope, claims: Claims, method: str, target: str, headers: dict[str, str]) -> Scope:
+def _scope(
+    via: Scope, claims: Claims, method: str, target: str, headers: dict[str, str], state: dict[str, Any]
+) -> Scope:
     path, _, query = target.partition("?")
     kept = [(name, value) for name, value in via["headers"] if name in (b"host", b"user-agent")]
     return {
@@ -107,7 +112,7 @@ def _scope(via: Scope, claims: Claims, method: str, target: str, headers: dict[s
         "headers": kept + [(name.encode(), value.encode()) for name, value in headers.items()],
         "client": via["client"],
         "server": via["server"],
-        "state": {},
+        "state": state,
         "extensions": {CLAIMS: claims},
     }
 

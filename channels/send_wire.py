@@ -1,22 +1,26 @@
 """Wires over ASGI `send`: for servers other than ours, and for transports that are not websockets.
 
-A queue, and a task that empties it in order. Closing overtakes what waits, and is bounded: whoever does not
-take the last word within LAST_WORD_WITHIN_S was not reading.
+A queue, and a task that empties it in order. Closing overtakes what waits, unless the server stops: then the
+last answer is among it. It is bounded: whoever does not take the last word within LAST_WORD_WITHIN_S was not
+reading.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from channels import protocol
 from channels.encoding import Encoding, websocket_payload
 from channels.protocol import Disconnected
 from channels.wire import HIGH_WATER_BYTES, LAST_WORD_WITHIN_S, Watcher
 
+STOPS: Final = 3001
+
 Send = Callable[[Any], Awaitable[None]]
 
 
-class SendWire:
+class SendWire(ABC):
     """What both kinds have in common. `hung_up` is set once it is closing from our side."""
 
     def __init__(self, send: Send) -> None:
@@ -33,12 +37,20 @@ class SendWire:
         return self._bytes
 
     def hang_up(self, code: int) -> None:
-        """What waits is not flushed: the close overtakes it."""
         if self.hung_up.is_set():
             return
         self.hung_up.set()
-        self._sending.cancel()
-        self._sending = asyncio.create_task(self._within(LAST_WORD_WITHIN_S, self._say_last(code)))
+        emptying = self._sending
+        if code != STOPS:
+            emptying.cancel()
+        self._sending = asyncio.create_task(self._end(emptying, code))
+
+    def drain(self) -> None:
+        """The server stops, and this one is to be closed."""
+        if self.watcher is not None:
+            self.watcher.drain()
+        else:
+            self.hang_up(3001)
 
     async def ended(self) -> bool:
         """Wait for the last word to be said, if there is one; whether it was."""
@@ -48,11 +60,13 @@ class SendWire:
         [outcome] = await asyncio.gather(self._sending, return_exceptions=True)
         return self.hung_up.is_set() and outcome is None
 
+    @abstractmethod
     async def _say(self, frame: bytes) -> None:
-        raise NotImplementedError
+        """Send it; done when it is taken."""
 
+    @abstractmethod
     async def _say_last(self, code: int) -> None:
-        raise NotImplementedError
+        """Say that this is the end, and why."""
 
     def _write(self, frame: bytes) -> None:
         self._bytes += len(frame)
@@ -66,15 +80,21 @@ class SendWire:
         while True:
             frame = await self._waiting.get()
             await self._say(frame)
+            self._waiting.task_done()
             self._bytes -= len(frame)
             if self._is_paused and self._bytes <= HIGH_WATER_BYTES // 4:
                 self._is_paused = False
                 if self.watcher is not None:
                     self.watcher.resumed()
 
-    async def _within(self, seconds: float, saying: Awaitable[None]) -> None:
-        async with asyncio.timeout(seconds):
-            await saying
+    async def _end(self, emptying: asyncio.Task[None], code: int) -> None:
+        try:
+            async with asyncio.timeout(LAST_WORD_WITHIN_S):
+                if code == STOPS:
+                    await self._waiting.join()
+                await self._say_last(code)
+        finally:
+            emptying.cancel()
 
 
 class SocketWire(SendWire):

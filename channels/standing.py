@@ -47,6 +47,11 @@ class Standing:
         self._live.admit(connection, claims.sub)
         return claims
 
+    async def pay(self) -> None:
+        """For a command that nothing else has counted. Raises Refused 111."""
+        assert self.claims is not None, "asked only of a client that said who it is"
+        await self.allowance.pay(self.claims)
+
     async def rights_of(self, claims: Claims) -> Rights:
         """Raises HangUp where the session is over."""
         rights = await self._gate.rights(claims)

@@ -24,6 +24,8 @@ HIGH_WATER_BYTES: Final = 256 * 1024
 BUFFER_BYTES_MAX: Final = 1024 * 1024
 LAST_WORD_WITHIN_S: Final = 1.0
 WAITING_MAX: Final = 4096
+AHEAD_MAX: Final = 16  # frames that wait while one is carried out
+AHEAD_BYTES_MAX: Final = 64 * 1024
 
 
 class Watcher(Protocol):
@@ -37,6 +39,9 @@ class Watcher(Protocol):
 
     def ponged(self) -> None:
         """The client answered a ping of the transport's own."""
+
+    def drain(self) -> None:
+        """The server stops, and this one is to be closed: with 3001, once its command is answered."""
 
     def left(self) -> None:
         """The socket is gone."""
@@ -67,6 +72,7 @@ class LiveProtocol(WSProtocol):
 
     watcher: Watcher | None = None
     _abort: asyncio.TimerHandle | None = None
+    _ahead_bytes = 0
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -133,6 +139,13 @@ class LiveProtocol(WSProtocol):
         if self.queue.qsize() > WAITING_MAX:
             # Reading is paused after a message; this is what the same packets held besides.
             self.hang_up(3501)
+        elif self.queue.qsize() <= 1:
+            self._ahead_bytes = 0
+        else:
+            self._ahead_bytes += len(event.data)
+        if self.read_paused and self._may_read_ahead() and not self.transport.is_closing():
+            self.read_paused = False
+            self.transport.resume_reading()
 
     def handle_ping(self, event: wsproto.events.Ping) -> None:
         # Pings cost their sender nothing: whoever does not read the answers gets no more of them.
@@ -148,7 +161,7 @@ class LiveProtocol(WSProtocol):
         if self.transport.is_closing():
             return
         if self.handshake_complete:
-            self.loop.call_later(drain.moment(len(self.connections)), self.hang_up, 3001)
+            self.loop.call_later(drain.moment(len(self.connections)), self._drain)
         else:
             self._refuse("busy")
             self.transport.close()
@@ -183,6 +196,16 @@ class LiveProtocol(WSProtocol):
             if (request_id := self.scope["state"].get("request_id")) is not None:
                 asked = asked._replace(request_id=request_id.encode())
             self.transport.write(refusals.refused(code, self.app, self.client, asked))
+
+    def _may_read_ahead(self) -> bool:
+        """uvicorn reads no more until what came is taken: that a client is gone would not be noticed."""
+        return self.queue.qsize() <= AHEAD_MAX and self._ahead_bytes <= AHEAD_BYTES_MAX
+
+    def _drain(self) -> None:
+        if self.watcher is not None:
+            self.watcher.drain()
+        else:
+            self.hang_up(3001)
 
     def _end_soon(self) -> None:
         if self._abort is None:

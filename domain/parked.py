@@ -10,9 +10,9 @@ from datetime import timedelta
 from typing import Final
 
 from domain import job_store, jobs
+from domain.parked_for import KEPT_DAYS as KEPT_DAYS
+from domain.parked_for import SECRET_KEPT as SECRET_KEPT
 
-KEPT_DAYS: Final = 14
-SECRET_KEPT: Final = timedelta(days=3)
 AT_ONCE: Final = 1000
 log = logging.getLogger("maycole.jobs")
 _kept = timedelta(days=KEPT_DAYS)

@@ -12,8 +12,10 @@ TRACEPARENT: Final = "traceparent"
 class Tracer(Protocol):
     """Who traces."""
 
-    def span(self, name: str, traceparent: str | None) -> AbstractContextManager[None]:
-        """A span of this task, inside the current one, or inside the one named."""
+    def span(self, name: str, traceparent: str | None, follows: str | None) -> AbstractContextManager[None]:
+        """A span of this task, inside the current one, or inside the one named; `follows` is another trace's
+        to which it is linked, and of which it is no part.
+        """
 
     def request(self, method: str, route: str, status: int) -> None:
         """The current span is a request, which is over."""
@@ -37,9 +39,11 @@ def install(given: Tracer | None) -> None:
     tracer = given
 
 
-def span(name: str, traceparent: str | None = None) -> AbstractContextManager[None]:
-    """The block as a span."""
-    return _NOTHING if tracer is None else tracer.span(name, traceparent)
+def span(
+    name: str, traceparent: str | None = None, *, follows: str | None = None
+) -> AbstractContextManager[None]:
+    """The block as a span (see Tracer)."""
+    return _NOTHING if tracer is None else tracer.span(name, traceparent, follows)
 
 
 def traceparent() -> str | None:

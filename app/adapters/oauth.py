@@ -1,14 +1,17 @@
 """Providers: who can be signed in with, by the names in the addresses."""
 
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from app.adapters.oauth_github import GitHub
-from app.adapters.oauth_http import POLICY, Http
-from app.adapters.oauth_oidc import Oidc
 from app.adapters.outgoing import Outgoing
 from app.adapters.outgoing_http import judge
 from app.config_oauth import KNOWN, Provider
 from domain.errors import Invalid, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from app.adapters.oauth_github import GitHub
+    from app.adapters.oauth_oidc import Oidc
 
 # What an address may be made of: no backslash, blank, line break or quote, which browsers read in their own
 # ways, and no fragment, where ours goes.
@@ -27,23 +30,17 @@ class Providers:
     ) -> None:
         self.public_url = (public_url or "").rstrip("/")
         self._origins = allowed_origins
-        self._http = Http()
-        self._by_name: dict[str, Oidc | GitHub] = {
-            one.name: (GitHub if one.issuer is None else Oidc)(
-                one,
-                self._redirect_uri(one.name),
-                self._http,
-                outgoing.dependency(f"oauth.{one.name}", POLICY, judge),
-            )
-            for one in configured
-        }
+        self._by_name: dict[str, Oidc | GitHub] = {}
+        self._closes: list[Callable[[], Awaitable[None]]] = []
+        if configured:
+            self._open(configured, outgoing)
 
     @property
     def configured(self) -> dict[str, bool]:
         """Name -> whether it can be used, for all that are known."""
         return {name: name in self._by_name for name in (*KNOWN, *sorted(self._by_name.keys() - set(KNOWN)))}
 
-    def find(self, name: str) -> Oidc | GitHub:
+    def find(self, name: str) -> "Oidc | GitHub":
         """Raises NotFound; Unavailable `oauth_<name>_not_configured` for one that only lacks its keys."""
         if name in self._by_name:
             return self._by_name[name]
@@ -74,10 +71,24 @@ class Providers:
 
     async def close(self) -> None:
         """Ask nobody any more, and hang up."""
-        for provider in self._by_name.values():
-            if isinstance(provider, Oidc):
-                await provider.close()
-        await self._http.close()
+        for close in self._closes:
+            await close()
+
+    def _open(self, configured: tuple[Provider, ...], outgoing: Outgoing) -> None:
+        """Their import takes a tenth of a start, which only who has providers should wait."""
+        from app.adapters.oauth_github import GitHub
+        from app.adapters.oauth_http import POLICY, Http
+        from app.adapters.oauth_oidc import Oidc
+
+        http = Http()
+        for one in configured:
+            uri, of_it = self._redirect_uri(one.name), outgoing.dependency(f"oauth.{one.name}", POLICY, judge)
+            if one.issuer is None:
+                self._by_name[one.name] = GitHub(one, uri, http, of_it)
+            else:
+                self._by_name[one.name] = issuer = Oidc(one, uri, http, of_it)
+                self._closes.append(issuer.close)
+        self._closes.append(http.close)
 
     def _redirect_uri(self, name: str) -> str:
         return f"{self.public_url}/api/auth/oauth/{name}/callback"

@@ -39,6 +39,31 @@ OTHER_FORMS: Final = (
     *(Also(None, media=MEDIA[form].partition(";")[0]) for form in ("csv", "ndjson", "html")),
 )
 _TIME: Final[dict[str, Any]] = {"max_length": 40, "schema_extra": {"format": "date-time"}}
+By = Annotated[
+    str | None, QueryParameter(name="actor", max_length=40, description="the id of whoever did it; or `me`")
+]
+Action = Annotated[str | None, QueryParameter(max_length=100, description="`inventory.adjusted`")]
+AuditedResource = Annotated[str | None, QueryParameter(max_length=40, description="an id, or a kind: `item`")]
+Outcome = Annotated[str | None, QueryParameter(max_length=20, description="`success`, `denied`, `failure`")]
+Ip = Annotated[str | None, QueryParameter(max_length=64, description="the address it came from")]
+Since = Annotated[
+    str | None, QueryParameter(name="from", description="from this time on (RFC 3339)", **_TIME)
+]
+Until = Annotated[str | None, QueryParameter(name="to", description="before this time (RFC 3339)", **_TIME)]
+Words = Annotated[str | None, QueryParameter(name="query", max_length=200, description="words in the row")]
+AsReport = Annotated[bool, QueryParameter(description="a report instead: say `preset`")]
+Preset = Annotated[
+    reports.Preset | None, QueryParameter(description="which report; it looks at `from` and `to`")
+]
+AsExport = Annotated[
+    bool, QueryParameter(description="all rows that match instead, as a file, the oldest first")
+]
+Form = Annotated[
+    Literal["json", "csv", "html", "ndjson"],
+    QueryParameter(
+        name="format", description="of a report (json, csv, html) or an export (json, csv, ndjson)"
+    ),
+]
 
 
 class AuditLogsController(Controller):
@@ -52,46 +77,20 @@ class AuditLogsController(Controller):
         request: Request[Any, Any, Any],
         caller: NamedDependency[Actor],
         team_id: TeamId = None,
-        by: Annotated[
-            str | None,
-            QueryParameter(name="actor", max_length=40, description="the id of whoever did it; or `me`"),
-        ] = None,
-        action: Annotated[
-            str | None, QueryParameter(max_length=100, description="`inventory.adjusted`")
-        ] = None,
-        resource: Annotated[
-            str | None, QueryParameter(max_length=40, description="an id, or a kind: `item`")
-        ] = None,
-        outcome: Annotated[
-            str | None, QueryParameter(max_length=20, description="`success`, `denied`, `failure`")
-        ] = None,
-        ip: Annotated[
-            str | None, QueryParameter(max_length=64, description="the address it came from")
-        ] = None,
-        since: Annotated[
-            str | None, QueryParameter(name="from", description="from this time on (RFC 3339)", **_TIME)
-        ] = None,
-        until: Annotated[
-            str | None, QueryParameter(name="to", description="before this time (RFC 3339)", **_TIME)
-        ] = None,
-        words: Annotated[
-            str | None, QueryParameter(name="query", max_length=200, description="words in the row")
-        ] = None,
+        by: By = None,
+        action: Action = None,
+        resource: AuditedResource = None,
+        outcome: Outcome = None,
+        ip: Ip = None,
+        since: Since = None,
+        until: Until = None,
+        words: Words = None,
         limit: Limit = LIMIT_DEFAULT,
         cursor: Cursor = None,
-        report: Annotated[bool, QueryParameter(description="a report instead: say `preset`")] = False,
-        preset: Annotated[
-            reports.Preset | None, QueryParameter(description="which report; it looks at `from` and `to`")
-        ] = None,
-        export: Annotated[
-            bool, QueryParameter(description="all rows that match instead, as a file, the oldest first")
-        ] = False,
-        form: Annotated[
-            Literal["json", "csv", "html", "ndjson"],
-            QueryParameter(
-                name="format", description="of a report (json, csv, html) or an export (json, csv, ndjson)"
-            ),
-        ] = "json",
+        report: AsReport = False,
+        preset: Preset = None,
+        export: AsExport = False,
+        form: Form = "json",
     ) -> Response[Live[AuditRecord]]:
         """A team's audit trail, newest first; `position` is that of `audit:<teamId>`.
 

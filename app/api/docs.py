@@ -13,10 +13,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 from litestar import MediaType, Request, Response, Router, get
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.routes import BaseRoute
 from litestar.static_files import create_static_files_router
+from litestar.types import ControllerRouterHandler
 
 from app.api import asyncapi, live_page
 from app.api.openapi import Json, document
@@ -25,6 +28,7 @@ from app.pipeline.policies import NOT_LIMITED
 from domain.versions import NEWEST
 
 PATH: Final = "/api/docs"
+_EVERY_OTHER: Final = "/{path:str}"
 _FILES: Final = Path(__file__).parent / "swagger"
 _PAGE: Final = b"""<!doctype html>
 <html lang="en">
@@ -62,6 +66,18 @@ class Document(JsonRenderPlugin):
         return self._finished
 
 
+class Documentation(Router):
+    """Only what we put there: Litestar adds a handler for every other address, which answers 404 as HTML.
+
+    Without that one the router finds nothing, which is a problem document like any other 404.
+    """
+
+    def register(self, value: ControllerRouterHandler) -> list[BaseRoute]:
+        if isinstance(value, HTTPRouteHandler) and _EVERY_OTHER in value.paths:
+            return []
+        return super().register(value)
+
+
 def openapi() -> OpenAPIConfig:
     """The OpenAPI document, at /api/docs/openapi.json, and its page."""
     return OpenAPIConfig(
@@ -69,7 +85,7 @@ def openapi() -> OpenAPIConfig:
         version=NEWEST,
         description="REST for a real-time application server. What it says over open connections is at "
         f"[{PATH}/live]({PATH}/live).",
-        openapi_router=Router(PATH, route_handlers=[], include_in_schema=False, opt=NOT_LIMITED),
+        openapi_router=Documentation(PATH, route_handlers=[], include_in_schema=False, opt=NOT_LIMITED),
         render_plugins=[SwaggerPage(path="/"), Document(path="/openapi.json")],
         components=Components(
             security_schemes={

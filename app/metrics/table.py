@@ -28,6 +28,7 @@ COUNTED: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "problems": (("code",), "Requests that were refused or failed, by the code of the problem."),
     "auth_failures": (("kind",), "Credentials that were not good, by what was wrong; also of websockets."),
     "rate_limited": (("policy",), "Requests refused because there were too many, by the limit."),
+    "hang_ups": (("via",), "Requests and rpc that were stopped because their client was gone."),
     "audit_rows": (("action", "outcome"), "Audit rows written by this process."),
     "jobs": (("job", "outcome"), "Runs of jobs: done, failed (and tried again), parked (given up)."),
     "outgoing_calls": (("dependency", "outcome"), "Calls to a dependency, by what became of them."),

@@ -28,7 +28,7 @@ from app.pipeline.policies import Policy
 LEASE_S: Final = 1
 LEASED_FROM: Final = 500
 AHEAD_MAX: Final = 32
-AHEAD: Final = 0.25  # of what a caller is expected to ask for while a lease is good
+AHEAD: Final = 0.5  # of what a caller is expected to ask for while a lease is good
 SPARE: Final = 0.25  # of a limit
 RATE_OVER_S: Final = 4.0  # a burst is not yet somebody who asks often
 REST_S: Final = 20.0  # after which nothing is left of a rate

@@ -16,6 +16,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 FOR: Final = b"x-forwarded-for"
 PROTO: Final = b"x-forwarded-proto"
+TRUSTED: Final = "maycole.trusted"  # in the scope of what came through a trusted proxy
 _SECURE: Final = {"http": "https", "ws": "wss"}
 _KNOWN_MAX: Final = 1024
 
@@ -49,7 +50,8 @@ class Proxies:
         # The nearest proxy's word is the last one.
         if said and said[-1].rpartition(b",")[2].strip().lower() == b"https":
             scheme = _SECURE.get(scheme, scheme)
-        return {**scope, "client": (str(self._client(peer, hops)), client[1]), "scheme": scheme}
+        told = {"client": (str(self._client(peer, hops)), client[1]), "scheme": scheme, TRUSTED: True}
+        return {**scope, **told}
 
     def _client(self, peer: IPv4Address | IPv6Address, hops: bytes) -> IPv4Address | IPv6Address:
         nearest = peer

@@ -7,13 +7,15 @@ was asked; nothing of a query, a body or a header is written down but the reques
 import asyncio
 import logging
 import time
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.pipeline.proxies import TRUSTED
 from app.pipeline.request_id import request_id
-from channels import cycle, rpc
+from channels import cycle, hang_ups, rpc
 from domain import behalf, measures, tracing
 from domain.actor import Actor, source
 
@@ -38,7 +40,7 @@ def seen(app: ASGIApp) -> ASGIApp:
             return
         answer = Answer(send)
         began = time.perf_counter()
-        with behalf.working_for(request_id(scope)), tracing.span(scope["method"], _traceparent(scope)):
+        with behalf.working_for(request_id(scope)), _span(scope):
             try:
                 await app(scope, receive, answer.send)
             except BaseException as error:
@@ -88,7 +90,7 @@ def tell(scope: Any, answer: Answer, seconds: float) -> None:
     method = scope["method"] if scope["method"] in METHODS else "OTHER"
     route = scope.get("path_template") or UNMATCHED
     code, details = state.get(PROBLEM, (None, {}))
-    was_told = answer.status not in (0, cycle.HUNG_UP)
+    was_told = answer.status not in (0, hang_ups.STATUS)
     status = f"{answer.status // 100}xx" if was_told else "none"  # none: the client was gone first
     if not route.startswith(STREAMS):
         measures.took("http_request", seconds, method, route, status)
@@ -122,8 +124,15 @@ def tell(scope: Any, answer: Answer, seconds: float) -> None:
     log.log(level, "request", extra={"fields": told})
 
 
-def _traceparent(scope: Any) -> str | None:
+def _span(scope: Any) -> AbstractContextManager[None]:
+    """The request as a span. A proxy of ours may say of which trace it is a part. Where anybody else says so
+    a new trace begins, which is linked to theirs: a stranger could have all they ask recorded, or mix it into
+    the traces of others (W3C Trace Context, Security Considerations).
+    """
     if tracing.tracer is None:
-        return None
-    given = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
-    return given.decode("latin-1") if given is not None else None
+        return tracing.span(scope["method"])
+    said = [value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"]
+    given = said[0] if len(said) == 1 else None
+    if scope.get(TRUSTED):
+        return tracing.span(scope["method"], given)
+    return tracing.span(scope["method"], follows=given)

@@ -59,6 +59,7 @@ class Denials:
     def __init__(self) -> None:
         self._actors: dict[_Tried, tuple[Actor, str | None]] = {}
         self._times: Counter[_Tried] = Counter()
+        self._of_user: Counter[str] = Counter()  # how many of _actors are whose
         self._written: dict[_Tried, float] = {}
         # Two at once would both find the same try unwritten.
         self._one_writes = asyncio.Lock()
@@ -69,15 +70,22 @@ class Denials:
         if by is None:
             return
         tried = _Tried(team_id, actor.user, by, permission)
-        if tried not in self._actors and self._has_no_room_for(actor.user):
-            log.warning("too many refusals to keep: one of %s is in no trail", actor.user_id)
-            return
-        self._actors.setdefault(tried, (actor, role))
+        if tried not in self._actors:
+            if self._has_no_room_for(actor.user):
+                log.warning("too many refusals to keep: one of %s is in no trail", actor.user_id)
+                return
+            self._actors[tried] = (actor, role)
+            self._of_user[actor.user] += 1
         self._times[tried] += 1
 
     def _has_no_room_for(self, user_id: str) -> bool:
-        of_user = sum(known.user_id == user_id for known in self._actors)
-        return len(self._actors) >= AT_MOST or of_user >= OF_A_USER
+        return len(self._actors) >= AT_MOST or self._of_user[user_id] >= OF_A_USER
+
+    def _forget(self, tried: _Tried) -> None:
+        del self._actors[tried], self._times[tried]
+        self._of_user[tried.user_id] -= 1
+        if not self._of_user[tried.user_id]:
+            del self._of_user[tried.user_id]
 
     async def run(self) -> None:
         """Write them down, for as long as the process lives."""
@@ -109,7 +117,7 @@ class Denials:
             self._written[tried] = at
             self._times[tried] -= times
             if not self._times[tried]:
-                del self._actors[tried], self._times[tried]
+                self._forget(tried)
 
 
 denials: Final = Denials()

@@ -1,5 +1,7 @@
 """Reading metrics: what a scrape says, before and after something was done."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import httpx
@@ -8,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from domain import db
 from tests.factories import Api
 
+WITHIN_S: Final = 20
 PREFIX: Final = "maycole_"
 LOOKED_AT: Final[set[str]] = set()
 
@@ -61,3 +64,10 @@ async def staff_scraper(api: Api) -> Scraper:
     person = await api.person("Sam")
     await db.execute("UPDATE users SET is_staff = true WHERE id = $1", person.id)
     return Scraper(api.http, person.token)
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for it. Raises TimeoutError."""
+    async with asyncio.timeout(WITHIN_S):
+        while not await condition():
+            await asyncio.sleep(0.05)

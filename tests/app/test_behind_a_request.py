@@ -43,7 +43,11 @@ def answers(stream: bytes) -> list[Said]:
 
 
 async def exchange(url: str, *parts: bytes, pause_s: float = 0.0) -> list[Said]:
-    """Send these parts, and read until the server ends the connection."""
+    """Send these parts; what is answered until the server ends the connection."""
+    return answers(await raw_exchange(url, *parts, pause_s=pause_s))
+
+
+async def raw_exchange(url: str, *parts: bytes, pause_s: float = 0.0) -> bytes:
     where = urlsplit(url)
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
     try:
@@ -51,7 +55,7 @@ async def exchange(url: str, *parts: bytes, pause_s: float = 0.0) -> list[Said]:
             writer.write(part)
             await asyncio.sleep(pause_s)
         async with asyncio.timeout(60):
-            return answers(await reader.read())
+            return await reader.read()
     finally:
         writer.transport.abort()
 
@@ -114,6 +118,16 @@ async def test_every_request_before_it_is_answered_in_its_order(
 ) -> None:
     said = await exchange(url, VERSION * 3 + GARBAGE + VERSION)
     assert [each.status for each in said] == [200, 200, 200, 400]
+
+
+async def test_nor_does_it_come_before_an_answer_that_has_no_body(
+    url: str, quiet: pytest.LogCaptureFixture
+) -> None:
+    said = await raw_exchange(url, VERSION.replace(b"GET", b"HEAD") + GARBAGE)
+    assert [line for line in said.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")] == [
+        b"HTTP/1.1 200 OK",
+        b"HTTP/1.1 400 Bad Request",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.cli import main
-from app.config import Config
-from app.main import NEEDED
+from app.config import NEEDED, Config
 from tests.processes import running
 
 MAYCOLE = Path(sys.executable).parent / "maycole"
@@ -87,6 +86,19 @@ def test_serving_without_settings_names_all_that_are_missing() -> None:
     assert refused.stderr.startswith("maycole serve: ")
     assert all(f"{name} is not set" in refused.stderr for name in NEEDED)
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "spared"),
+    [("app.cli", ("litestar", "redis", "piccolo", "pgqueuer")), ("app.server", ("app.main", "app.api"))],
+    ids=["what commands there are", "who starts several servers"],
+)
+def test_nobody_waits_for_imports_of_what_somebody_else_does(module: str, spared: tuple[str, ...]) -> None:
+    script = f"import sys, {module}; print(*sys.modules)"
+    asked = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    imported = asked.stdout.split()
+    assert module in imported
+    assert not set(spared) & set(imported)
 
 
 def test_serving_on_a_port_that_is_taken_says_so(config: Config) -> None:

@@ -3,8 +3,7 @@
 import pytest
 
 from app import config
-from app.config import ConfigError
-from app.main import NEEDED
+from app.config import NEEDED, ConfigError
 
 GOOD = {
     "DATABASE_URL": "postgresql://user:password@host/maycole",

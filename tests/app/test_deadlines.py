@@ -9,7 +9,7 @@ import pytest
 
 from app.config import Config
 from app.pipeline import bounds
-from channels import rpc
+from channels.under_way import UnderWay
 from domain import commits, db, deadline
 from domain.audit_logs import export as exports
 from domain.inventory import service as inventory
@@ -194,7 +194,7 @@ async def test_a_call_whose_client_goes_is_cancelled_unless_it_is_at_its_commit(
         await asyncio.sleep(SHORT_S)
         done.append("announced")
 
-    waiting = asyncio.create_task(rpc._ended(asyncio.create_task(work())))
+    waiting = asyncio.create_task(UnderWay(lambda code: None).finish(work()))
     for _ in range(3):
         await asyncio.sleep(SHORT_S / 10)
         waiting.cancel()

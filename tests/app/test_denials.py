@@ -59,3 +59,20 @@ def test_one_who_tries_everything_does_not_keep_the_others_out_of_the_trail() ->
     kept.note(Actor(user_id="user_b", session_id="sess_b"), "team_1", "audit:read", "viewer")
     by = Counter(tried.user_id for tried in kept._actors)
     assert by == {"user_a": OF_A_USER, "user_b": 1}
+
+
+async def test_what_is_written_makes_room_for_more(team: Company) -> None:
+    kept, viewer = Denials(), team["viewer"]
+    actor = Actor(user_id=viewer.id, session_id=viewer.session_id)
+
+    def try_everything(word: str) -> None:
+        for nth in range(OF_A_USER + 1):
+            kept.note(actor, team.team, f"{word}:{nth}", "viewer")
+
+    for word, tries in (("first", OF_A_USER), ("second", OF_A_USER)):
+        try_everything(word)
+        kept.note(actor, team.team, f"{word}:0", "viewer")  # one of them once more, which takes no room
+        assert len(kept._actors) == tries
+        await kept.write()
+        assert not kept._actors
+    assert not kept._of_user

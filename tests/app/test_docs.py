@@ -156,6 +156,33 @@ async def test_the_page_asks_no_other_host_for_anything(api: Api) -> None:
             assert (await api.http.get(address)).status_code == 200
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
+@pytest.mark.parametrize("path", ["nothing", "nothing/", "openapi.yaml", "a/b", "files", "%ff"])
+async def test_what_is_not_there_is_a_problem_document_as_everywhere(
+    api: Api, method: str, path: str
+) -> None:
+    answer = await api.call(method, f"/docs/{path}")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    if method == "HEAD":
+        assert not answer.content
+    else:
+        assert answer.json()["code"] == "no_such_route"
+
+
+@pytest.mark.parametrize("path", ["", "/", "/openapi.json", "/asyncapi.json", "/live", "/files/start.js"])
+async def test_the_pages_take_what_every_address_that_is_read_takes(api: Api, path: str) -> None:
+    read, headed = await api.call("GET", f"/docs{path}"), await api.call("HEAD", f"/docs{path}")
+    assert (read.status_code, headed.status_code) == (200, 200)
+    assert headed.headers["content-type"] == read.headers["content-type"]
+    assert not headed.content
+    assert (await api.call("OPTIONS", f"/docs{path}")).headers["allow"] == "GET, HEAD, OPTIONS"
+    changed = await api.call("POST", f"/docs{path}")
+    assert (changed.status_code, changed.json()["code"]) == (405, "method_not_allowed")
+    assert changed.headers["content-type"] == "application/problem+json"
+    assert changed.headers["allow"] == "GET, HEAD, OPTIONS"
+
+
 @pytest.mark.skipif(
     not shutil.which("chromium"), reason="Chromium is not installed (apt-get install chromium)"
 )

@@ -1,7 +1,6 @@
 """A client that hangs up: its work is stopped and undone, unless that is too late; and nobody is alarmed."""
 
 import asyncio
-import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -12,14 +11,12 @@ import asyncpg
 import pytest
 
 from app.config import Config
-from channels.cycle import HangUps
+from app.metrics.table import COUNTERS
 from domain import db, streams
+from tests.app.waiting import WAITING, connected, hang_up_amid_a_body, held, until
 from tests.conftest import Served
 from tests.factories import Api, Person, item
 
-WAITING = """SELECT count(*) FROM pg_stat_activity
-             WHERE datname = current_database() AND application_name = 'maycole'
-               AND wait_event_type = 'Lock'"""
 AT_ONCE = 8
 
 
@@ -44,34 +41,15 @@ async def ask(url: str, person: Person, path: str, body: Any) -> Asked:
     return Asked(reader, writer)
 
 
-async def until(condition: Any, *, within_s: int = 60) -> None:
-    async with asyncio.timeout(within_s):
-        while not await condition():
-            await asyncio.sleep(0.02)
-
-
-@contextlib.asynccontextmanager
-async def connected(config: Config) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(config.database_url)
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
 @pytest.fixture
 async def outside(config: Config) -> AsyncIterator[asyncpg.Connection]:
-    """A connection that is not the server's, to look with: in a transaction it would see one moment."""
     async with connected(config) as connection:
         yield connection
 
 
-@contextlib.asynccontextmanager
-async def held(config: Config, item_id: str) -> AsyncIterator[None]:
-    """The row is locked until the block ends."""
-    async with connected(config) as other, other.transaction():
-        await other.execute("SELECT FROM inventory WHERE id = $1 FOR UPDATE", item_id)
-        yield
+def hang_ups() -> float:
+    """How many requests were stopped because their client was gone."""
+    return float(COUNTERS["hang_ups"].labels("http")._value.get())
 
 
 async def test_what_a_client_does_not_wait_for_is_stopped_and_undone(
@@ -88,13 +66,13 @@ async def test_what_a_client_does_not_wait_for_is_stopped_and_undone(
         return bool(await outside.fetchval(WAITING) == 0)
 
     async def all_are_counted() -> bool:
-        return HangUps.count - before == AT_ONCE
+        return hang_ups() - before == AT_ONCE
 
     with caplog.at_level(logging.INFO):
         async with held(config, thing["id"]):
             for _ in range(10):
                 caplog.clear()
-                before = HangUps.count
+                before = hang_ups()
                 asked = [await ask(served.url, ann, path, body) for _ in range(AT_ONCE)]
                 try:
                     await until(all_wait, within_s=2)
@@ -145,7 +123,7 @@ async def test_what_is_at_its_commit_is_done_and_said_whoever_is_gone(
     with monkeypatch.context() as patched:
         patched.setattr(db.Transaction, "commit", slowly)
         await at_commit.wait()
-        before, open_before = HangUps.count, len(served.server.server_state.connections)
+        before, open_before = hang_ups(), len(served.server.server_state.connections)
         asked.hang_up()
 
         async def the_server_knows() -> bool:
@@ -159,25 +137,18 @@ async def test_what_is_at_its_commit_is_done_and_said_whoever_is_gone(
         finally:
             streams.listeners.remove(listener)
     assert (await ann.get(f"/inventory/{thing['id']}")).json()["data"]["quantity"] == thing["quantity"] - 1
-    assert HangUps.count == before
+    assert hang_ups() == before
 
 
 async def test_whoever_hangs_up_amid_a_body_is_no_failure(
     served: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
-    parts = urlsplit(served.url)
-    before = HangUps.count
+    before = hang_ups()
     with caplog.at_level(logging.INFO):
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-        writer.write(
-            f"POST /api/auth/login HTTP/1.1\r\nHost: {parts.netloc}\r\nExpect: 100-continue\r\n"
-            'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"email":'.encode()
-        )
-        assert b"100 Continue" in await reader.readline(), "the handler waits for the body"
-        writer.transport.abort()
+        await hang_up_amid_a_body(served.url)
 
         async def it_is_counted() -> bool:
-            return HangUps.count == before + 1
+            return hang_ups() == before + 1
 
         await until(it_is_counted)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -191,7 +191,7 @@ async def test_one_process_is_refused_at_the_limit_and_what_is_left_is_told_on_t
     assert max(exact.asked) <= 1 + AHEAD_MAX
 
 
-@pytest.mark.parametrize("every_s", [0.4, 1.0, 7.0])
+@pytest.mark.parametrize("every_s", [0.7, 1.0, 7.0])
 async def test_who_asks_rarely_leases_nothing(every_s: float) -> None:
     clock = Clock()
     exact = Exact(clock)

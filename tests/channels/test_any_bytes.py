@@ -5,6 +5,7 @@ Longer: `python -m tests.conformance fuzz --seconds 600`.
 
 import logging
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.bare import TEXT, bare, closed_with, framed
 from tests.factories import Api, Person
-from tests.strange import DIALECTS, Dialect, conversations, wires
+from tests.strange import DIALECTS, Conversation, Dialect, Wire, conversations, wires
 from tests.wellbehaved import Bystander, bystander, converse, wired
 
 in_each_dialect = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
@@ -48,15 +49,26 @@ async def eve(api: Api) -> Person:
     return await api.person("Eve")
 
 
+# Once, and not for each example: to put a strategy together takes as long as to draw from it.
+@cache
+def _said_by(user_id: str, team_id: str, dialect: Dialect) -> st.SearchStrategy[Conversation]:
+    of_team = [f"{kind}:{team_id}" for kind in ("inventory", "team", "audit", "presence")]
+    return conversations(dialect, [*of_team, f"user:{user_id}", f"notifications:{user_id}"])
+
+
+@cache
+def _sent(dialect: Dialect) -> st.SearchStrategy[list[Wire]]:
+    payload = conversations(dialect, []).map(lambda said: said.messages[0][1])
+    return st.lists(wires(payload), min_size=20, max_size=30)
+
+
 @in_each_dialect
 @settings(max_examples=150)
 @given(data=st.data())
 async def test_strange_messages_are_answered_or_end_their_connection_and_no_other(
     url: str, eve: Person, other: Bystander, complaints: Complaints, dialect: Dialect, data: st.DataObject
 ) -> None:
-    channels = [f"{kind}:{eve.personal_team_id}" for kind in ("inventory", "team", "audit", "presence")]
-    conversation = data.draw(conversations(dialect, [*channels, f"user:{eve.id}", f"notifications:{eve.id}"]))
-    await converse(url, eve.token, dialect, conversation)
+    await converse(url, eve.token, dialect, data.draw(_said_by(eve.id, eve.personal_team_id, dialect)))
     await other.still_served()
     assert complaints.said == []
 
@@ -67,10 +79,7 @@ async def test_strange_messages_are_answered_or_end_their_connection_and_no_othe
 async def test_strange_frames_end_their_connection_and_no_other(
     url: str, other: Bystander, complaints: Complaints, dialect: Dialect, data: st.DataObject
 ) -> None:
-    sent = st.lists(
-        wires(conversations(dialect, []).map(lambda said: said.messages[0][1])), min_size=20, max_size=30
-    )
-    await wired(url, dialect, data.draw(sent))
+    await wired(url, dialect, data.draw(_sent(dialect)))
     await other.still_served()
     assert complaints.said == []
 

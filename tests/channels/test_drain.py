@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from typing import Any
 
 import httpx
 import pytest
@@ -9,8 +10,10 @@ import websockets
 
 from app.config import Config
 from channels import drain
+from channels.under_way import UnderWay
 from tests.nodes import KindsGate, node, until
 from tests.raw import raw
+from tests.streaming import streaming
 
 MANY = 10_000
 
@@ -70,3 +73,46 @@ async def test_until_its_moment_a_client_is_served(
             await served.append("plain:2", '"late"')
         assert await client.closed() == 3001
     assert [push["pub"]["data"] for push in client.pushes if "pub" in push] == ["late"]
+
+
+@pytest.mark.parametrize("transport", ["websocket", "http_stream"])
+async def test_what_is_under_way_is_answered_before_its_connection_is_closed_and_no_more_is_begun(
+    config: Config, url: str, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    begun, go_on, told = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    asked: list[str] = []
+    drained = UnderWay.drain
+
+    async def rest(scope: Any, receive: Any, send: Any) -> None:
+        asked.append(scope["path"])
+        begun.set()
+        await go_on.wait()
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    def noted(self: UnderWay) -> None:
+        drained(self)
+        told.set()
+
+    monkeypatch.setattr(UnderWay, "drain", noted)
+    calls = [{"id": number, "rpc": {"method": f"GET /api/{number}"}} for number in (2, 3)]
+    async with contextlib.AsyncExitStack() as clients:
+        async with node(config.redis_url or "", KindsGate(), rest=rest) as served:
+            if transport == "websocket":
+                client = await clients.enter_async_context(raw(served.url, token="42"))
+                await client.send(*calls)
+            else:
+                stream = await clients.enter_async_context(streaming(served.url, "42"))
+                assert await stream.post(*calls) == 204
+            await begun.wait()
+            served.server.should_exit = True
+            await told.wait()
+            go_on.set()
+        if transport == "websocket":
+            assert (await client.reply(2))["rpc"]["data"]["status"] == 204
+            assert await client.closed() == 3001
+        else:
+            *_, answer, last = await stream.end()
+            assert (answer["id"], answer["rpc"]["data"]["status"]) == (2, 204)
+            assert last["push"]["disconnect"]["code"] == 3001
+    assert asked == ["/api/2"]

@@ -20,7 +20,8 @@ from jwt.warnings import InsecureKeyLengthWarning
 from msgspec import Raw
 
 from app import config as configuration
-from app.main import NEEDED, create_app
+from app.config import NEEDED
+from app.main import create_app
 from app.server import Server, address, listening
 from channels.gate import Gate, Rights
 from channels.protocol import ClientInfo, HangUp, Refused

@@ -29,6 +29,14 @@ class Collector:
         """The spans of one trace, by their names."""
         return {span.name: (service, span) for service, span in self.spans if span.trace_id.hex() == trace_id}
 
+    def following(self, trace_id: str) -> list[Span]:
+        """The spans of other traces that are linked to that one."""
+        return [
+            span
+            for _, span in self.spans
+            if span.trace_id.hex() != trace_id and trace_id in {link.trace_id.hex() for link in span.links}
+        ]
+
 
 @contextlib.contextmanager
 def collecting() -> Iterator[Collector]:

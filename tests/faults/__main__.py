@@ -1,7 +1,8 @@
 """python -m tests.faults [scenario ...]: the long tier. One table, and 1 as exit status on any violation.
 
-Scenarios are run one after another, each on servers and apps of its own. Times are printed and never judged:
-what makes a run fail is in the columns that must be 0, or said to be BROKEN.
+Scenarios are run one after another, each on servers and apps of its own. Times are printed beside their
+bars; what makes a run fail is in the columns that must be 0, or said to be BROKEN. Of times only those of
+`overload` are judged, by bars that a slow machine does not fail (docs/reliability.md).
 """
 
 import argparse

@@ -1,12 +1,15 @@
 """python -m tests.faults.rush <job>: a rush of requests on one app, whether it answers them or not.
 
 job      {"host", "port", "tokens", "path", "connections"}
-stdin    {"alone": seconds}                 as many at once as `at_once`, one after another: what it can do
+stdin    {"alone": seconds, "at_once"}      so many at once, one after another: what it can do
          {"rate": per second, "seconds"}    a request whenever one is due, answered or not
-stdout   {"ready": true}; then for each {"counts": {status and code: n}, "odd": [], "times": [], "seconds"}
+stdout   {"ready": true}; then for each {"counts": {status and code: n}, "odd": [], "times": [], "seconds",
+         "slowest_s", "drained_s"}
 
-`times` are of answers 200, from when they were due; `odd` what no answer should be. Health is asked for all
-the time, over a connection of its own each time: `live` are its statuses, `live_s` the slowest of them.
+`times` are of answers 200, from when they were due; `slowest_s` is the longest that any answer took, also a
+refusal, from when it was asked; `drained_s` is from when the last was asked until all were answered. `odd` is
+what no answer should be: it is 200, or 503 with a code of REFUSED and a Retry-After. Beside `rate` health is
+asked all the time, over a connection of its own each: `live` are its statuses, `live_s` the slowest of them.
 """
 
 import asyncio
@@ -20,7 +23,8 @@ from typing import Any, Final
 import msgspec
 import uvloop
 
-AT_ONCE: Final = 16
+# deadline_exceeded: it was let in, and broken off in time. The scenario prints how many there were.
+REFUSED: Final = ("overloaded", "deadline_exceeded")
 LIVE_EVERY_S: Final = 0.2
 ANSWER_WITHIN_S: Final = 15.0
 _LENGTH: Final = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
@@ -34,13 +38,14 @@ class Line(asyncio.Protocol):
         self._rush = rush
         self._got = b""
         self._due = 0.0
+        self._asked = 0.0
         self.transport: Any = None
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
     def ask(self, request: bytes, due: float) -> None:
-        self._due = due
+        self._due, self._asked = due, time.monotonic()
         self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
@@ -49,7 +54,8 @@ class Line(asyncio.Protocol):
         length = _LENGTH.search(head)
         if end and length and len(body) >= int(length[1]):
             self._got = b""
-            self._rush.answered(self, head, body, time.monotonic() - self._due)
+            now = time.monotonic()
+            self._rush.answered(self, head, body, now - self._due, now - self._asked)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._rush.lost(self)
@@ -74,6 +80,7 @@ class Rush:
         self.counts: Counter[str] = Counter()
         self.odd: list[str] = []
         self.times: list[float] = []
+        self.slowest_s = 0.0
 
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
@@ -81,11 +88,11 @@ class Rush:
             _, line = await loop.create_connection(lambda: Line(self), *self._where)
             self._idle.append(line)
 
-    async def alone(self, seconds: float) -> dict[str, Any]:
-        """As fast as it goes, AT_ONCE at once."""
-        self._at_once, self._until = AT_ONCE, time.monotonic() + seconds
+    async def alone(self, seconds: float, at_once: int) -> dict[str, Any]:
+        """As fast as it goes."""
+        self._at_once, self._until = at_once, time.monotonic() + seconds
         began = time.monotonic()
-        for _ in range(AT_ONCE):
+        for _ in range(at_once):
             self._next()
         await self._until_answered()
         self._at_once = 0
@@ -103,29 +110,33 @@ class Rush:
                 self._next(due)
             else:
                 self.counts["no connection was free"] += 1
+        last = time.monotonic()
         await self._until_answered()
-        return {**self._said(began), **await live}
+        return {**self._said(began), "drained_s": time.monotonic() - last, **await live}
 
-    def answered(self, line: Line, head: bytes, body: bytes, took_s: float) -> None:
+    def answered(self, line: Line, head: bytes, body: bytes, took_s: float, waited_s: float) -> None:
         self._under_way -= 1
+        self.slowest_s = max(self.slowest_s, waited_s)
         self._idle.append(line)
         status = head[9:12].decode()
-        code = _CODE.search(body) if status != "200" else None
-        self.counts[f"{status} {code[1].decode()}" if code else status] += 1
+        found = _CODE.search(body) if status != "200" else None
+        code = found[1].decode() if found else ""
+        self.counts[f"{status} {code}".strip()] += 1
         if status == "200":
             self.times.append(took_s)
-        elif status != "503" or b"retry-after: " not in head.lower():
-            self.odd.append(head.decode(errors="replace"))
+        elif status != "503" or code not in REFUSED or b"retry-after: " not in head.lower():
+            self.odd.append(f"{head.decode(errors='replace')} {code}")
         if self._at_once and time.monotonic() < self._until:
             self._next()
         if not self._under_way:
             self._done.set()
 
     def lost(self, line: Line) -> None:
-        self.counts["lost"] += 1
         if line in self._idle:
+            self.counts["closed for its silence"] += 1
             self._idle.remove(line)
         else:
+            self.counts["lost"] += 1
             self._under_way -= 1
             self.odd.append("a connection was lost with a request on it")
         if not self._under_way:
@@ -170,6 +181,7 @@ class Rush:
             "odd": self.odd[:5],
             "times": sorted(self.times),
             "seconds": time.monotonic() - began,
+            "slowest_s": self.slowest_s,
         }
 
 
@@ -185,7 +197,7 @@ async def main() -> None:
         rush.begin()
         await rush.open()
         if "alone" in command:
-            _say(**await rush.alone(command["alone"]))
+            _say(**await rush.alone(command["alone"], command["at_once"]))
         else:
             _say(**await rush.at(command["rate"], command["seconds"]))
 

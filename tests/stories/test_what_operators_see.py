@@ -170,20 +170,26 @@ async def test_one_trace_goes_from_a_request_here_to_the_frame_on_another_proces
     channel = f"inventory:{ann.personal_team_id}"
     screen = await listeners(operated.url, ann.token)
     await screen.follow(channel)
-    trace_id, parent_id = secrets.token_hex(16), secrets.token_hex(8)
+    their_trace, their_span = secrets.token_hex(16), secrets.token_hex(8)
     traces = OpenTelemetry()
     tracing.install(traces)
     try:
         answer = await ann.post(
             "/inventory",
             {"name": "traced", "quantity": 1},
-            headers={"traceparent": f"00-{trace_id}-{parent_id}-01"},
+            headers={"traceparent": f"00-{their_trace}-{their_span}-01"},
         )
         assert answer.status_code == 201
         await screen.until(lambda: bool(screen.seen[channel]))
     finally:
         tracing.install(None)
         await asyncio.to_thread(traces.close)
+    # Nobody is trusted to name the trace: it is a new one, which is linked to theirs.
+    await _until(lambda: _is(bool(collector.following(their_trace))))
+    [followed] = collector.following(their_trace)
+    trace_id = followed.trace_id.hex()
+    assert [link.span_id.hex() for link in followed.links] == [their_span]
+    assert collector.of(their_trace) == {}
     # The item and its movement are one statement (domain/rows.py).
     wanted = {"POST /api/inventory", "transaction", "WITH", "announce", "deliver"}
     await _until(lambda: _is(wanted <= collector.of(trace_id).keys()))
@@ -191,7 +197,7 @@ async def test_one_trace_goes_from_a_request_here_to_the_frame_on_another_proces
     spans = collector.of(trace_id)
     request, transaction = spans["POST /api/inventory"][1], spans["transaction"][1]
     announced, (service, delivered) = spans["announce"][1], spans["deliver"]
-    assert request.parent_span_id.hex() == parent_id
+    assert (request.span_id, request.parent_span_id) == (followed.span_id, b"")
     assert transaction.parent_span_id == request.span_id
     assert announced.parent_span_id == request.span_id
     assert (service, spans["announce"][0]) == ("there", "maycole")

@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import math
+import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 import msgspec
 import psutil
@@ -18,22 +21,33 @@ from tests.faults.trade import Account
 
 TIMES: Final = 3
 CONNECTIONS: Final = 1500  # of the rush: more than are ever at work
+AT_ONCE: Final = 16  # whoever measures what it can do
+AT_ONCE_AFTERWARDS: Final = 32  # more than the least that it works on (LEAST): a limit that stays is seen
+# Judged in the long tier, where nothing else runs. Goodput is not the fraction that we are proud of: without
+# refusals it is next to nothing, and a machine that does something else meanwhile costs less than half.
 RECOVERED_WITHIN_S: Final = 5.0
-GOODPUT_MIN: Final = 0.7
+RECOVERED_RATE: Final = 0.5  # of what it could do
+GOODPUT_MIN: Final = 0.4
+WAITED_MAX_S: Final = (
+    DEADLINE_S + 5.0
+)  # to be read, rolled back (0.5 s twice) and written, all on a busy machine
 GROWN_BYTES_MAX: Final = 128 * 1024 * 1024
 PATH: Final = "/api/inventory?limit=20"
 ITEMS: Final = 20
 LEVEL_WITHIN_S: Final = 60.0
 
+Said = dict[str, Any]  # what tests/faults/rush.py says of one task
+
 
 async def run(field: Field, scale: Scale, command: Sequence[str] = SERVE) -> Outcome:
     """Meanwhile shops trade, and followers listen.
 
-    Times are printed beside their bars. What fails the scenario is what no slow machine explains: another
-    5xx, a 503 that does not say when to come back, a health that does not answer, nothing that is refused,
-    a state that stays.
+    What fails it at any size is what no slow machine explains: another 5xx, a 503 that does not say when to
+    come back, a health that does not answer, nothing that is refused, a state that stays. The long tier also
+    judges times (_late).
     """
     seconds, alone_s = scale.seconds(60.0, 2.0), scale.seconds(6.0, 1.2)
+    windows, window_s = scale.of(20, 2), scale.seconds(0.5, 0.2)
     people = scale.of(80, 4)
     async with Play(field) as play, _app(field, command) as app:
         await play.open(1, items=ITEMS, watchers=0)
@@ -45,26 +59,24 @@ async def run(field: Field, scale: Scale, command: Sequence[str] = SERVE) -> Out
             spent = [cpu_s(app.pid)]
             alone = await _alone(rush, alone_s)
             spent.append(cpu_s(app.pid))
-            capacity = alone["counts"].get("200", 0) / alone["seconds"]
             before = psutil.Process(app.pid).memory_info().rss
             async with play.trading(writers=1, pause_s=0.3):
-                rush.tell(rate=TIMES * capacity, seconds=seconds)
+                rush.tell(rate=TIMES * _rate(alone), seconds=seconds)
                 said = await rush.hear(seconds + LEVEL_WITHIN_S)
                 spent.append(cpu_s(app.pid))
-                recovery_s = await _recovery(play, app)
+                well_s, after = await asyncio.gather(
+                    _well(play, app), _afterwards(rush, windows=windows, window_s=window_s)
+                )
             grown = psutil.Process(app.pid).memory_info().rss - before
         verdict = await play.finish()
     counts = said["counts"]
-    goodput = counts.get("200", 0) / said["seconds"]
-    p99_s = said["times"][round(len(said["times"]) * 0.99) - 1] if said["times"] else float("nan")
+    found = Measured.of(alone, said, after)
     notes = [
-        f"{capacity:.0f} answers a second alone, {goodput:.0f} of {TIMES * capacity:.0f} asked for: "
-        f"{goodput / capacity:.2f} (bar {GOODPUT_MIN})",
+        *found.notes(),
         f"answers {', '.join(f'{status}: {count}' for status, count in sorted(counts.items()))}",
         f"a refusal costs {_refusal(alone['counts'], counts, spent):.2f} of an answer's CPU",
-        f"p99 of those answered {p99_s:.2f} s (bar {DEADLINE_S:g})",
         f"live {said['live']}, the slowest {1000 * said['live_s']:.0f} ms",
-        f"recovered in {recovery_s:.1f} s (bar {RECOVERED_WITHIN_S:g})",
+        f"well and level in {well_s:.1f} s",
         f"{grown / 1024 / 1024:.0f} MiB grown (bar {GROWN_BYTES_MAX // 1024 // 1024})",
     ]
     broken = [f"an odd answer: {answer}" for answer in said["odd"]] + play.trade.unlike(200, 409, 503)
@@ -74,7 +86,70 @@ async def run(field: Field, scale: Scale, command: Sequence[str] = SERVE) -> Out
         broken.append(f"some must be answered and some refused: {counts}")
     if grown > GROWN_BYTES_MAX:
         broken.append(f"it grew by {grown} bytes")
+    if scale.part > 0:
+        broken += _late(found)
     return Outcome("overload", f"{TIMES} times capacity for {seconds:g} s", verdict, notes, broken)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Rates are of answers per second; `goodput` is a part of what it can do alone."""
+
+    before: float
+    after: float
+    during: float
+    goodput: float
+    p99_s: float
+    waited_s: float
+    recovered_s: float
+
+    @classmethod
+    def of(cls, alone: Said, said: Said, after: Sequence[Said]) -> Self:
+        """Held against the lesser of what it could do before and after: machines get busy meanwhile."""
+        settled = statistics.median(_rate(window) for window in after[len(after) // 2 :])
+        capacity = min(_rate(alone), settled)
+        return cls(
+            before=_rate(alone),
+            after=settled,
+            during=_rate(said),
+            goodput=_rate(said) / capacity,
+            p99_s=said["times"][round(len(said["times"]) * 0.99) - 1] if said["times"] else math.nan,
+            waited_s=said["slowest_s"],
+            recovered_s=said["drained_s"] + _recovered_s(after, capacity),
+        )
+
+    def notes(self) -> list[str]:
+        return [
+            f"answers a second: {self.before:.0f} alone, {self.during:.0f} while {TIMES * self.before:.0f} "
+            f"were asked for, {self.after:.0f} afterwards: goodput {self.goodput:.2f} (bar {GOODPUT_MIN})",
+            f"p99 of those answered {self.p99_s:.2f} s; nobody waited longer than {self.waited_s:.2f} s "
+            f"(bar {WAITED_MAX_S:g})",
+            f"recovered in {self.recovered_s:.1f} s (bar {RECOVERED_WITHIN_S:g})",
+        ]
+
+
+def _late(found: Measured) -> list[str]:
+    """Which times and rates are not what they should be, by bars that are far from what is usual."""
+    late = {
+        f"goodput is {found.goodput:.2f} of what it can do": found.goodput < GOODPUT_MIN,
+        f"somebody waited {found.waited_s:.1f} s": found.waited_s > WAITED_MAX_S,
+        f"it took {found.recovered_s:.1f} s to recover": found.recovered_s > RECOVERED_WITHIN_S,
+    }
+    return [what for what, is_so in late.items() if is_so]
+
+
+def _recovered_s(after: Sequence[Said], capacity: float) -> float:
+    """Until the end of the first stretch that answers at RECOVERED_RATE, and refuses nobody."""
+    for number, window in enumerate(after, 1):
+        if set(window["counts"]) == {"200"} and _rate(window) >= RECOVERED_RATE * capacity:
+            return math.fsum(passed["seconds"] for passed in after[:number])
+    return math.inf
+
+
+def _rate(said: Said) -> float:
+    answered: int = said["counts"].get("200", 0)
+    seconds: float = said["seconds"]
+    return answered / seconds
 
 
 @contextlib.asynccontextmanager
@@ -104,20 +179,24 @@ async def _rush(play: Play, app: Application, people: int) -> AsyncIterator[Proc
         yield process
 
 
-async def _alone(rush: Process, seconds: float) -> dict[str, Any]:
-    rush.tell(alone=seconds)
+async def _alone(rush: Process, seconds: float, at_once: int = AT_ONCE) -> Said:
+    rush.tell(alone=seconds, at_once=at_once)
     return await rush.hear()
+
+
+async def _afterwards(rush: Process, *, windows: int, window_s: float) -> list[Said]:
+    return [await _alone(rush, window_s, AT_ONCE_AFTERWARDS) for _ in range(windows)]
 
 
 def _refusal(alone: dict[str, int], both: dict[str, int], spent: Sequence[float]) -> float:
     """What one costs, in answers: the CPU of the rush is that of its answers and that of its refusals."""
     an_answer_s = (spent[1] - spent[0]) / max(1, alone.get("200", 0))
     refusals_s = (spent[2] - spent[1]) - both.get("200", 0) * an_answer_s
-    refused = sum(count for status, count in both.items() if status != "200")
+    refused = sum(count for status, count in both.items() if status.startswith("503"))
     return refusals_s / max(1, refused) / max(an_answer_s, 1e-9)
 
 
-async def _recovery(play: Play, app: Application) -> float:
+async def _well(play: Play, app: Application) -> float:
     """Seconds until it says that it is well, and its followers are level with all that was written."""
     began = time.monotonic()
     await play.field.until_status(app, "ok")
