@@ -168,6 +168,7 @@ async def test_a_client_that_is_gone_is_noticed_behind_garbage_too(
 ) -> None:
     thing = await item(ann)
     where = urlsplit(url)
+    caplog.clear()
     with caplog.at_level(logging.INFO):
         async with db.transaction() as unit:
             await unit.connection.execute("SELECT FROM inventory WHERE id = $1 FOR UPDATE", thing["id"])

@@ -61,6 +61,7 @@ async def test_what_the_engine_refuses_is_counted_and_in_the_log(
 ) -> None:
     scrape = await staff_scraper(api)
     before = await scrape.value("problems_total", code="malformed_request")
+    caplog.clear()
     with caplog.at_level(logging.INFO, logger="maycole.requests"):
         problem = problem_in(await say(url, b"FOO / HTTP/1.1\r\n\r\n"), 400, "malformed_request")
     [record] = [record for record in caplog.records if record.name == "maycole.requests"]

@@ -117,6 +117,7 @@ async def test_a_refusal_is_a_problem_that_is_counted_and_in_the_log(
     headers, path, status, code = REFUSED[what]
     scrape = await staff_scraper(api)
     before = await scrape.value("problems_total", code=code)
+    caplog.clear()
     with caplog.at_level(logging.INFO, logger="maycole.requests"):
         answer = await _answer(served, ASKED | {"X-Request-Id": "asked-for-a-socket"} | headers, path=path)
     head, _, body = answer.partition("\r\n\r\n")
