@@ -1,9 +1,11 @@
 """The supervisor of several server processes: uvicorn's, whose processes stop as ours do."""
 
 import logging
+import pickle
 import signal
 import time
 from functools import cached_property
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +25,18 @@ class ServerProcess(multiprocess.Process):
     @cached_property
     def server(self) -> StoppingServer:
         return StoppingServer(self.config)
+
+    def _healthcheck(self, timeout: float) -> bool | None:
+        """As upstream, which waits for the answer of one that has just died as long as for that of any other:
+        this process holds both ends of the pipe, so that its end tells nothing.
+        """
+        try:
+            self.parent_conn.send(b"ping")
+            if self.parent_conn in wait([self.parent_conn, self.process.sentinel], timeout):
+                return bool(self.parent_conn.recv())
+        except (OSError, EOFError, pickle.UnpicklingError):
+            pass
+        return None
 
 
 # Upstream makes its processes in three places, and has no other way to say of which kind.

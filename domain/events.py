@@ -57,7 +57,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         return {}
 
 
-class Envelope(msgspec.Struct, frozen=True):
+class Envelope(msgspec.Struct, frozen=True, rename="camel"):
     """An entry of a channel: what happened, when, by whom."""
 
     id: Annotated[str, Meta(description="the same on every channel that it is news for")]
@@ -66,6 +66,9 @@ class Envelope(msgspec.Struct, frozen=True):
         datetime, Meta(description="when; entries are in the order of their offsets, not of this")
     ]
     actor: Annotated[str | None, Meta(description="the id of the user who did it; null for the system")]
+    request_id: Annotated[
+        str | None, Meta(description="the `X-Request-Id` of the request that did it; null where none did")
+    ]
     data: Annotated[Any, Meta(description="what is news; its form depends on the type")]
 
 
@@ -89,6 +92,6 @@ def same(one: Any, other: Any) -> bool:
     )
 
 
-def encode(event_id: str, event_type: str, actor_id: str | None, data: Any) -> str:
+def encode(event_id: str, event_type: str, actor_id: str | None, request_id: str | None, data: Any) -> str:
     """The finished JSON text of an entry, encoded once and forwarded as bytes ever after."""
-    return msgspec.json.encode(Envelope(event_id, event_type, now(), actor_id, data)).decode()
+    return msgspec.json.encode(Envelope(event_id, event_type, now(), actor_id, request_id, data)).decode()

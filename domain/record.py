@@ -86,7 +86,7 @@ def _news(actor: Actor, event: Event) -> list[Draft]:
     if not event.channels():
         return []
     event_id = ids.new("evt")
-    data = events.encode(event_id, type(event).type, actor.user_id, event.news())
+    data = events.encode(event_id, type(event).type, actor.user_id, _request_id(actor), event.news())
     return [Draft(channel, event_id, type(event).type, data) for channel in event.channels()]
 
 
@@ -103,7 +103,7 @@ def _audit_row(actor: Actor, event: Event) -> AuditLog:
         metadata=event.metadata(),
         changes=msgspec.to_builtins(event.changes()),
         outcome=type(event).outcome,
-        request_id=actor.request_id or behalf.request_id(),
+        request_id=_request_id(actor),
         session_id=actor.session_id,
         key_id=actor.key_id,
         ip=actor.ip,
@@ -111,6 +111,10 @@ def _audit_row(actor: Actor, event: Event) -> AuditLog:
     )
 
 
+def _request_id(actor: Actor) -> str | None:
+    return actor.request_id or behalf.request_id()
+
+
 def _audit_news(row: AuditLog) -> Draft:
-    data = events.encode(row.id, RECORDED, row.user_id, row)
+    data = events.encode(row.id, RECORDED, row.user_id, row.request_id, row)
     return Draft(channels.audit(row.team_id), row.id, RECORDED, data)

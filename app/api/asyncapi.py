@@ -144,7 +144,7 @@ def _entry(said: Said, ref: Written) -> Json:
     if said.data is AuditLog:
         actions = sorted(event.type for event in _events(Event) if event.in_the_trail)
         data = {"allOf": [data, {"properties": {"action": {"enum": actions}}}]}
-    example = Envelope(sample(Envelope).id, said.type, WHEN, sample(Envelope).actor, said.example)
+    example = msgspec.structs.replace(sample(Envelope), type=said.type, time=WHEN, data=said.example)
     payload = {
         "allOf": [
             ref[Envelope],

@@ -68,6 +68,7 @@ WORDS: Final[dict[str, Any]] = {
     "AuditLog.user_agent": "curl/8.14.1",
     "Envelope.id": "evt_01m81nyd49e3dsxyv23q7mwt68",
     "Envelope.actor": _ANN,
+    "Envelope.request_id": "req_007f01ffd01940079a06e05e",
     "Passkey.id": "pkey_01m829kz9ce4q900gdqwg8bjzt",
     "Passkey.name": "Phone",
     "left": 9,

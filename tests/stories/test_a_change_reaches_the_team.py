@@ -24,6 +24,7 @@ async def test_a_change_of_stock_reaches_a_teammate_with_its_offset(
     assert f"{channel}@{offset}" in answer.headers["X-Stream-Position"].split()
     assert entry["type"] == "inventory.adjusted"
     assert entry["actor"] == ann.id
+    assert entry["requestId"] == answer.headers["X-Request-Id"]
     assert entry["data"]["item"] == answer.json()["data"]
     assert entry["data"]["item"]["quantity"] == 7
 
