@@ -57,6 +57,7 @@ from channels.endpoint import websocket
 from channels.events import connection_uni_sse
 from channels.gate import Gate
 from channels.http_stream import connection_http_stream, connection_sse
+from channels.no_upgrade import connection_websocket
 
 ROUTES: Final[tuple[ControllerRouterHandler, ...]] = (
     AuthController,
@@ -80,6 +81,7 @@ ROUTES: Final[tuple[ControllerRouterHandler, ...]] = (
     connection_http_stream,
     connection_sse,
     connection_uni_sse,
+    connection_websocket,
     emulation,
     docs.asyncapi_document,
     docs.live_channels,
@@ -100,6 +102,7 @@ def create_app(
     config = config or configuration.read(need=NEEDED)
     logs.install(config.log_level)
     outgoing, load, cors = Outgoing(), Load(), Cors(config.allowed_origins)
+    is_secure = (config.public_url or "").startswith("https://")
     app = Litestar(
         route_handlers=ROUTES,
         request_class=body.HardenedRequest,
@@ -107,7 +110,7 @@ def create_app(
         request_max_body_size=body.BODY_BYTES_MAX,
         middleware=[bounded(load)],
         before_request=_before,
-        before_send=[stamping(cors, is_secure=(config.public_url or "").startswith("https://"))],
+        before_send=[stamping(cors, is_secure=is_secure)],
         dependencies={
             "actor": Provide(provide_actor),
             "caller": Provide(provide_caller),
@@ -119,6 +122,7 @@ def create_app(
         state=State(
             {
                 "config": config,
+                "is_secure": is_secure,
                 "gate": gate or Gate(),
                 "limits": limits or policies.LIMITS,
                 "load": load,

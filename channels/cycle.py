@@ -13,11 +13,17 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from channels import hang_ups
-from channels.refusals import refusal
+from channels.refusals import REFUSALS, refusal
+from channels.request_ids import known_as
 from domain import bugs
 
 log = logging.getLogger("maycole.http")
 
+# What a request is told that is stopped: by the server's end, or by what its client sent.
+STOPPING: Final = "busy"
+BROKEN: Final = "malformed_request"
+
+_broken: Final[set[asyncio.Task[None]]] = set()
 _running: Final[dict[asyncio.Task[None], RequestResponseCycle]] = {}
 
 
@@ -31,20 +37,21 @@ async def run(cycle: RequestResponseCycle, app: Any) -> None:
         if not cycle.disconnected and not cycle.response_complete:
             raise RuntimeError("the application did not answer to the end")
     except asyncio.CancelledError:
-        if cycle.disconnected:
+        _, code = stopped()
+        if code is None:
             hang_ups.count("http")
-            method, path = cycle.scope["method"], cycle.scope["path"]
-            log.info("%s %s %r %d: the client is gone", _request_id(cycle), method, path, hang_ups.STATUS)
         else:
-            # The server stops, and its grace is over.
-            log.error("%s was cut off: the server stops", _request_id(cycle))
-            _end(cycle, 503)
+            if code == STOPPING:
+                # The server stops, and its grace is over.
+                log.error("%s was cut off: the server stops", _request_id(cycle))
+            _end(cycle, code)
     except Exception as error:
         log.error("%s failed", _request_id(cycle), exc_info=error)
         bugs.report(error, where="the HTTP engine", request_id=_request_id(cycle))
-        _end(cycle, 500)
+        _end(cycle, "internal_error")
     finally:
         del _running[task]
+        _broken.discard(task)
         cycle.on_response = lambda: None
 
 
@@ -55,14 +62,38 @@ def client_is_gone(task: asyncio.Task[None]) -> None:
         cycle.disconnected = True  # upstream says so only to the last one in a pipeline
 
 
-def _end(cycle: RequestResponseCycle, status: int) -> None:
+def is_broken(task: asyncio.Task[None]) -> None:
+    """What it still had to be sent is no HTTP: stop its work, where that undoes something."""
+    cycle = _running.get(task)
+    if cycle is not None and not cycle.response_started and hang_ups.stop(task):
+        _broken.add(task)
+
+
+def stopped() -> tuple[int, str | None]:
+    """What becomes of the request whose task, this one, is cancelled: its status, and the code it is told.
+
+    Of a task that is not the server's (rpc) the client is gone.
+    """
+    task: Any = asyncio.current_task()
+    cycle = _running.get(task)
+    if cycle is None or cycle.disconnected:
+        return hang_ups.STATUS, None
+    code = BROKEN if task in _broken else STOPPING
+    return REFUSALS[code].status, code
+
+
+def _end(cycle: RequestResponseCycle, code: str) -> None:
     if cycle.disconnected or cycle.transport.is_closing():
         return
     if not cycle.response_started:
         cycle.response_started = True
-        cycle.transport.write(refusal(status, _request_id(cycle)))
+        request_id = _request_id(cycle) or known_as(None)
+        cycle.transport.write(refusal(code, cycle.scope.get("litestar_app"), request_id))
     cycle.response_complete = True
-    cycle.transport.close()
+    if code == BROKEN:
+        cycle.on_response()  # which ends the connection when the client has had time to read that
+    else:
+        cycle.transport.close()
 
 
 def _request_id(cycle: RequestResponseCycle) -> str | None:

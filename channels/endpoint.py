@@ -12,35 +12,35 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+from litestar.exceptions import NotFoundException
 from litestar.types import Receive, Scope, Send
 
 from channels.commands import received
 from channels.connection import Connection
 from channels.encoding import WEBSOCKET_JSON, WEBSOCKET_JSON_PINGED, WEBSOCKET_PROTOBUF, Encoding
+from channels.handshake import PATH
 from channels.live import Live
 from channels.send_wire import SocketWire
 from channels.wire import EXTENSION, Wire
 from domain import bugs
+from domain.errors import Forbidden
 
 log = logging.getLogger("maycole.endpoint")
 
-PATH: Final = "/connection/websocket"
 PROTOBUF: Final = "centrifuge-protobuf"
 JSON: Final = "centrifuge-json"
-NOT_ALLOWED: Final = 4403
-NOT_FOUND: Final = 4404
 
 
 async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
-    """Any websocket: at PATH the Centrifugal client protocol, JSON or Protobuf; elsewhere there is none."""
+    """Any websocket: at PATH the Centrifugal client protocol, JSON or Protobuf; elsewhere there is none.
+
+    Raises, before anything is received: NotFoundException, and as `require_allowed` does.
+    """
     live: Live = scope["litestar_app"].state.live
-    assert (await receive())["type"] == "websocket.connect"
     if scope["path"] != PATH:
-        await send({"type": "websocket.close", "code": NOT_FOUND, "reason": "no such route"})
-        return
-    if not live.allows(origin_of(scope)):
-        await send({"type": "websocket.close", "code": NOT_ALLOWED, "reason": "origin not allowed"})
-        return
+        raise NotFoundException
+    require_allowed(scope)
+    assert (await receive())["type"] == "websocket.connect"
     encoding, subprotocol = _chosen(scope)
     await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
     async with _wire(scope, send, encoding) as wire:
@@ -50,10 +50,12 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
                 await carry_out(connection, _frame(event))
 
 
-def origin_of(scope: Scope) -> str | None:
-    """The Origin header; None where there is none."""
+def require_allowed(scope: Scope) -> None:
+    """The page that asks may connect. Raises Forbidden `origin_not_allowed`."""
+    live: Live = scope["litestar_app"].state.live
     origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
-    return origin.decode("latin-1") if origin is not None else None
+    if not live.allows(origin.decode("latin-1") if origin is not None else None):
+        raise Forbidden("Pages from there may not ask this server.", code="origin_not_allowed")
 
 
 def _chosen(scope: Any) -> tuple[Encoding, str | None]:

@@ -25,7 +25,8 @@ from channels.budget import introduced, too_many
 from channels.connection import Connection
 from channels.emulation import LIMITED_BY_COMMAND, as_it_is
 from channels.encoding import Encoding
-from channels.http_stream import begin_stream, gone, require_allowed, stream_wire
+from channels.endpoint import require_allowed
+from channels.http_stream import begin_stream, gone, stream_wire
 from channels.live import Live
 from channels.protocol import Command, HangUp, Refused, Subscribe, Subscribed
 from channels.tasks import until_any
@@ -104,7 +105,7 @@ async def connection_uni_sse(request: Request[Any, Any, Any]) -> ASGIApp:
     query = request.query_params
     token = query.get("token") or request.headers.get("authorization", "").removeprefix("Bearer ")
     since = request.headers.get("last-event-id", query.get("since") or "")
-    require_allowed(request)
+    require_allowed(request.scope)
     await _require(live, token, query.get("channel", ""), dict(request.scope))
     return _follow(live, token, _asked(query.get("channel", ""), since))
 

@@ -18,11 +18,21 @@ from wsproto.utilities import (
     split_comma_header,
 )
 
+from channels.refusals import UNKNOWN, Asked
+from channels.request_ids import HEADER
+
 Headers = Sequence[tuple[bytes, bytes]]
 
+PATH: Final = "/connection/websocket"
 HTTP_VERSION: Final = "1.1"
 VERSION: Final = b"13"
 KEY_CHARS: Final = 24  # 16 bytes in base 64
+
+
+def known(method: bytes, target: bytes, headers: Headers) -> Asked:
+    """As much of it as a log may hold."""
+    route = PATH if target.partition(b"?")[0] == PATH.encode() else UNKNOWN.route
+    return Asked(method.decode(), route, normed_header_dict(list(headers)).get(HEADER))
 
 
 class Upgrade:
@@ -39,23 +49,26 @@ class Upgrade:
             return self._frames.state
         return ConnectionState.CLOSED if self._is_over else ConnectionState.CONNECTING
 
-    def asked(
-        self, method: bytes, target: bytes, headers: Headers, *, http_version: str
-    ) -> Request | RejectConnection:
-        """What is asked for, or why it is not to be had. Names of headers are in lower case.
+    def asked(self, method: bytes, target: bytes, headers: Headers, *, http_version: str) -> Request | str:
+        """What is asked for, or the code of its refusal (channels/refusals.py), with which this is over.
 
-        `http_version` is `1.1`, or there is no upgrade (RFC 6455 section 4.1).
+        Names of headers are in lower case. `http_version` is `1.1`, or there is no upgrade (RFC 6455
+        section 4.1).
         """
+        asked = self._asked(method, target, headers, http_version)
+        self._is_over = isinstance(asked, str)
+        return asked
+
+    def _asked(self, method: bytes, target: bytes, headers: Headers, http_version: str) -> Request | str:
         said = normed_header_dict(list(headers))
         version = said.get(b"sec-websocket-version")
         if version != VERSION:
-            # RFC 6455 section 4.4: the answer names the versions that would do.
-            return RejectConnection(426 if version else 400, [(b"sec-websocket-version", VERSION)])
+            return "upgrade_required" if version else "malformed_handshake"
         self._key = said.get(b"sec-websocket-key", b"")
         if http_version != HTTP_VERSION or method != b"GET" or b"host" not in said:
-            return RejectConnection()
+            return "malformed_handshake"
         if len(self._key) != KEY_CHARS:
-            return RejectConnection()
+            return "malformed_handshake"
         offered = said.get(b"sec-websocket-protocol", b"")
         try:
             return Request(
@@ -65,7 +78,7 @@ class Upgrade:
                 subprotocols=[name for name in split_comma_header(offered) if name],
             )
         except UnicodeDecodeError:
-            return RejectConnection()
+            return "malformed_handshake"
 
     def receive_data(self, data: bytes) -> None:
         """Raises RemoteProtocolError where a client talks before it has been answered."""

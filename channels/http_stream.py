@@ -16,13 +16,12 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from channels.connection import Connection
 from channels.emulation import LIMITED_BY_COMMAND, PROTOBUF, as_it_is, frame_of, is_protobuf
 from channels.encoding import SSE, STREAM_JSON, STREAM_PROTOBUF, Encoding
-from channels.endpoint import origin_of
+from channels.endpoint import require_allowed
 from channels.live import Live
 from channels.live_http import EXTENSION, LiveHttp
 from channels.protocol import FRAME_BYTES_MAX
 from channels.send_wire import StreamWire
 from channels.tasks import until_any
-from domain.errors import Forbidden
 
 
 @post(
@@ -34,7 +33,7 @@ from domain.errors import Forbidden
 )
 async def connection_http_stream(request: Request[Any, Any, Any]) -> ASGIApp:
     """The Centrifugal client protocol over a response that does not end."""
-    require_allowed(request)
+    require_allowed(request.scope)
     if is_protobuf(request):
         return _stream(STREAM_PROTOBUF, PROTOBUF, await frame_of(request))
     return _stream(STREAM_JSON, "application/json", await frame_of(request))
@@ -43,16 +42,9 @@ async def connection_http_stream(request: Request[Any, Any, Any]) -> ASGIApp:
 @get("/connection/sse", before_request=as_it_is, opt=LIMITED_BY_COMMAND, include_in_schema=False)
 async def connection_sse(request: Request[Any, Any, Any]) -> ASGIApp:
     """The Centrifugal client protocol as server-sent events."""
-    require_allowed(request)
+    require_allowed(request.scope)
     first = request.query_params.get("cf_connect", "")
     return _stream(SSE, "text/event-stream", first.encode(), preamble=b"\r\n")
-
-
-def require_allowed(request: Request[Any, Any, Any]) -> None:
-    """The page that asks may connect. Raises Forbidden `origin_not_allowed`."""
-    live: Live = request.app.state.live
-    if not live.allows(origin_of(request.scope)):
-        raise Forbidden("Pages from there may not ask this server.", code="origin_not_allowed")
 
 
 def _stream(encoding: Encoding, media_type: str, first: bytes, *, preamble: bytes = b"") -> ASGIApp:

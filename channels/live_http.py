@@ -4,19 +4,25 @@ When the server stops a stream is told so at its own moment, and no request is c
 take its last word is: uvicorn would let it flush for as long as it likes (docs/decisions/0006). Whose client
 is gone before there is an answer is cancelled (channels/cycle.py); and a head has to come within bounds,
 which uvicorn does not ask.
+
+What cannot be read as a request ends the connection: nothing behind it is read. Requests before it are
+answered first, each with what came of it; then the refusal is said. Where it is the rest of a request that
+is worked on already, that one is stopped (unless it is at its COMMIT) and the refusal is its answer.
 """
 
 import asyncio
 import contextvars
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from channels import cycle, drain, room
+from channels import cycle, drain, handshake, room
 from channels.one_write import OneWrite
-from channels.refusals import refusal
+from channels.refusals import UNKNOWN, Asked, refused
 from channels.wire import LAST_WORD_WITHIN_S, LiveProtocol
 
 EXTENSION: Final = "maycole.http"
@@ -32,8 +38,10 @@ class LiveHttp(HttpToolsProtocol):
     _drain_stream: Callable[[], None] | None = None
     _stops = False
     _work: asyncio.Task[None] | None = None
+    _begun: RequestResponseCycle | None = None  # what _work answers
     _late: asyncio.TimerHandle | None = None
-    _refused = False
+    _is_deaf = False  # whatever else comes is thrown away; to read it tells when the client is gone
+    _owed: Callable[[], bytes] | None = None  # the refusal, behind the answers that are still to come
     _in_head = False
     _head_bytes = 0
 
@@ -41,7 +49,7 @@ class LiveHttp(HttpToolsProtocol):
         super().connection_made(transport)
         if len(self.connections) > room.connections_max():
             # Not here: uvloop begins to read when this returns.
-            self.loop.call_soon(self._refuse, 503)
+            self.loop.call_soon(self._refuse, "busy")
         else:
             # Browsers connect before they know what for: as long as between two requests.
             self._late = self.loop.call_later(SILENT_FOR_S, self._head_is_late)
@@ -54,13 +62,19 @@ class LiveHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         # What was on its way when it was cut off.
-        if self._refused or self.transport.is_closing():
+        if self._is_deaf or self.transport.is_closing():
             return
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._refuse("malformed_request")
+        except httptools.HttpParserUpgrade:
+            self._upgrade()
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
-                self._refuse(431)
+                self._refuse("head_too_large")
         # Whoever sends, and asks nothing with it, has as long as for a head. Nothing is paid for this by
         # requests that come in one piece.
         if self._late is None and not self._is_busy():
@@ -81,11 +95,30 @@ class LiveHttp(HttpToolsProtocol):
             # It is answered, and told to go elsewhere with the next one.
             self.cycle.keep_alive = False
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing() or self._is_at_work():
+            return
+        if self._is_deaf:
+            self._end()
+        elif self._in_head and self._late is None:
+            self._late = self.loop.call_later(HEAD_WITHIN_S, self._head_is_late)  # that of the next request
+
+    def _upgrade(self) -> None:
+        """The request asks for another protocol, and the parser stops behind its head."""
+        if self._should_upgrade():
+            self.handle_websocket_upgrade()
+        else:
+            # It is answered in the one that we speak. Whether a body follows nobody has looked: it must not
+            # be taken for the next request.
+            self._is_deaf, self.cycle.keep_alive = True, False
+
     def handle_websocket_upgrade(self) -> None:
         if self._stops or self._is_at_work() or len(self.connections) > room.sockets_max():
             # It comes too late, or behind a request that is still being answered on the same wire, or is
             # one too many.
-            self._refuse(503)
+            method = self.scope["method"].encode()
+            self._refuse("busy", handshake.known(method, self.url, self.headers))
             return
         self.connections.discard(self)
         protocol = LiveProtocol(config=self.config, server_state=self.server_state, app_state=self.app_state)
@@ -99,7 +132,7 @@ class LiveHttp(HttpToolsProtocol):
         self.transport.set_protocol(protocol)
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(400)
+        self._refuse("malformed_request")
 
     def abort(self) -> None:
         """Cut the client off, whatever it has not taken yet."""
@@ -130,13 +163,13 @@ class LiveHttp(HttpToolsProtocol):
         task = self.loop.create_task(cycle.run(begun, app), context=contextvars.Context())
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
-        self._work = task
+        self._work, self._begun = task, begun
 
     def _is_at_work(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def _is_busy(self) -> bool:
-        return self._refused or self._is_at_work() or self.transport.get_protocol() is not self
+        return self._is_deaf or self._is_at_work() or self.transport.get_protocol() is not self
 
     def _head_is_there(self) -> None:
         if self._late is not None:
@@ -148,16 +181,36 @@ class LiveHttp(HttpToolsProtocol):
         if self.transport.is_closing() or self._is_at_work():
             return
         if self._in_head:
-            self._refuse(408)
+            self._refuse("request_timeout")
         else:
             self.transport.close()  # it has asked for nothing
 
-    def _refuse(self, status: int) -> None:
-        if self._refused or self.transport.is_closing():
+    def _refuse(self, code: str, asked: Asked = UNKNOWN) -> None:
+        if self._is_deaf or self.transport.is_closing():
             return
-        self._refused = True
+        self._is_deaf = True
         self._head_is_there()
-        self.transport.write(refusal(status))
+        self._owed = partial(refused, code, self.app, self.client, asked)
+        if not self._is_at_work():
+            self._end()
+        elif self.cycle.more_body:
+            self._break_off()
+
+    def _break_off(self) -> None:
+        """The newest request will never be whole."""
+        if self.pipeline and self._begun is not None:
+            self.pipeline.popleft()  # it has not begun; the one before it is the newest now
+            self.cycle = self.pipeline[0][0] if self.pipeline else self._begun
+        elif self._work is not None:
+            self._owed = None  # its own answer says so
+            self.loop.call_soon(cycle.is_broken, self._work)  # by then it has begun
+
+    def _end(self) -> None:
+        """Everything is answered: say what is owed, and end the connection."""
+        self._unset_keepalive_if_required()
+        # By the way of the last answer: a head without a body is still in there (channels/one_write.py).
+        last = self.transport if self.cycle is None else self.cycle.transport
+        last.write(self._owed() if self._owed is not None else b"")
         # Closed with something unread, the answer would be lost on its way; who goes on sending is cut off.
         self.transport.write_eof()
         self.loop.call_later(LAST_WORD_WITHIN_S, self.transport.abort)

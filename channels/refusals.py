@@ -1,32 +1,90 @@
 """Answers that the HTTP engine makes itself, before there is a request that the application could see.
 
-Problem documents like any other (app/pipeline/errors.py), and the connection ends with them.
+Problem documents like any other (app/pipeline/errors.py), and the connection ends with them. Each is counted
+and has its line in the log, under the id that it says: as the requests have that the application sees
+(app/pipeline/seen.py), but without a duration, since nobody knows when it began.
 """
 
-import secrets
+import logging
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-# What is wrong, by status: the code, and what it says.
-REFUSALS: Final = {
-    400: ("malformed_request", "This is no HTTP request."),
-    408: ("request_timeout", "The head of the request took too long."),
-    431: ("head_too_large", "The head of the request is too large."),
-    500: ("internal_error", "Something went wrong on our side."),
-    503: ("busy", "This server takes no more connections now: come again."),
-}
+from channels import always
+from channels.request_ids import HEADER, known_as
+from domain import measures
+from domain.actor import source
+
+log = logging.getLogger("maycole.requests")
+
 RETRY_AFTER_S: Final = 1
 
 
-def refusal(status: int, request_id: str | None = None) -> bytes:
-    """The whole answer, head and body; of a request that has no id yet, one of ours."""
-    code, detail = REFUSALS[status]
-    request_id = request_id or f"req_{secrets.token_hex(12)}"
+class Refusal(NamedTuple):
+    """What is said. `headers` are those of this refusal alone."""
+
+    status: int
+    detail: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+_VERSION: Final = (b"sec-websocket-version", b"13")
+# By the code of the problem. RFC 6455 section 4.4: an answer to a handshake names the version that would do.
+REFUSALS: Final = {
+    "malformed_request": Refusal(400, "This is no HTTP request."),
+    "malformed_handshake": Refusal(400, "This is no opening handshake of a websocket.", (_VERSION,)),
+    "request_timeout": Refusal(408, "The head of the request took too long."),
+    "upgrade_required": Refusal(
+        426,
+        "Websockets are spoken here in version 13 of their protocol.",
+        ((b"upgrade", b"websocket"), (b"connection", b"upgrade"), _VERSION),
+    ),
+    "head_too_large": Refusal(431, "The head of the request is too large."),
+    "internal_error": Refusal(500, "Something went wrong on our side."),
+    "busy": Refusal(
+        503,
+        "This server takes no more connections now: come again.",
+        ((b"retry-after", b"%d" % RETRY_AFTER_S),),
+    ),
+}
+
+
+class Asked(NamedTuple):
+    """As much as is known of what was asked for."""
+
+    method: str = "OTHER"
+    route: str = "unmatched"
+    request_id: bytes | None = None  # as the client sent it
+
+
+UNKNOWN: Final = Asked()
+
+
+def refused(code: str, app: Any, client: tuple[str, int] | None, asked: Asked = UNKNOWN) -> bytes:
+    """The answer to what the application never sees; counted, and told to the log."""
+    request_id = known_as(asked.request_id)
+    measures.count("problems", code)
+    fields = {
+        "request_id": request_id,
+        "method": asked.method,
+        "route": asked.route,
+        "status": REFUSALS[code].status,
+        "code": code,
+    }
+    if client is not None:
+        fields["client"] = source(client[0])
+    log.info("request", extra={"fields": fields})
+    return refusal(code, app, request_id)
+
+
+def refusal(code: str, app: Any, request_id: str) -> bytes:
+    """The whole answer, head and body, in the place of this application's."""
+    status, detail, more = REFUSALS[code]
+    phrase = HTTPStatus(status).phrase
     problem: dict[str, object] = {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": phrase,
         "status": status,
         "detail": detail,
         "instance": "",
@@ -34,17 +92,16 @@ def refusal(status: int, request_id: str | None = None) -> bytes:
         "code": code,
         "requestId": request_id,
     }
-    headers = {
-        "content-type": "application/problem+json",
-        "x-request-id": request_id,
-        "x-content-type-options": "nosniff",
-        "cache-control": "no-store",
-        "connection": "close",
-    }
     if status == 503:
         problem["retryAfter"] = RETRY_AFTER_S
-        headers["retry-after"] = str(RETRY_AFTER_S)
     body = msgspec.json.encode(problem)
-    headers["content-length"] = str(len(body))
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{lines}\r\n".encode() + body
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", b"%d" % len(body)),
+        (HEADER, request_id.encode()),
+        *always.of_problems(app),
+        *more,
+        (b"connection", b"close"),
+    ]
+    lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+    return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, phrase.encode(), lines, body)

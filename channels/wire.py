@@ -16,8 +16,8 @@ from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from wsproto.connection import ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, TextMessage
 
-from channels import drain, protocol
-from channels.handshake import Headers, Upgrade
+from channels import drain, protocol, refusals
+from channels.handshake import Headers, Upgrade, known
 
 EXTENSION: Final = "maycole.wire"
 HIGH_WATER_BYTES: Final = 256 * 1024
@@ -84,7 +84,8 @@ class LiveProtocol(WSProtocol):
         if isinstance(answer, wsproto.events.Request):
             self.handle_connect(answer)
         else:
-            self.transport.write(self.conn.send(answer))
+            asked = known(method, target, headers)
+            self.transport.write(refusals.refused(answer, self.app, self.client, asked))
             self.transport.close()
             self._end_soon()
 
@@ -162,7 +163,11 @@ class LiveProtocol(WSProtocol):
         if self.handshake_complete:
             self.loop.call_later(drain.moment(len(self.connections)), self._drain)
         else:
-            super().shutdown()
+            self._refuse("busy")
+            self.transport.close()
+
+    def send_500_response(self) -> None:
+        self._refuse("internal_error")
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -182,6 +187,15 @@ class LiveProtocol(WSProtocol):
         # followers promise the hub that theirs does not.
         if self.watcher is not None:
             self.watcher.left()
+
+    def _refuse(self, code: str) -> None:
+        """In the place of the application, which knows of this handshake and has not answered it."""
+        if not self.response_started and not self.handshake_complete and not self.transport.is_closing():
+            self.response_started = True
+            asked = known(b"GET", self.scope["raw_path"], list(self.scope["headers"]))
+            if (request_id := self.scope["state"].get("request_id")) is not None:
+                asked = asked._replace(request_id=request_id.encode())
+            self.transport.write(refusals.refused(code, self.app, self.client, asked))
 
     def _may_read_ahead(self) -> bool:
         """uvicorn reads no more until what came is taken: that a client is gone would not be noticed."""

@@ -37,7 +37,17 @@ PACKAGES: Final = {
         "pyotp",
         "webauthn",
     },
-    "channels": {"asyncpg", "google", "hiredis", "litestar", "msgspec", "redis", "uvicorn", "wsproto"},
+    "channels": {
+        "asyncpg",
+        "google",
+        "hiredis",
+        "httptools",
+        "litestar",
+        "msgspec",
+        "redis",
+        "uvicorn",
+        "wsproto",
+    },
 }
 VENDORS: Final = ("aioboto3", "authlib", "boto3", "botocore", "httpx2", "pywebpush", "sendgrid", "stripe")
 # A package that has few places -> those places; a name that ends in / stands for everything below it.

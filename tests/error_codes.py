@@ -111,8 +111,8 @@ def _raised() -> Iterator[Known]:
 def _others() -> Iterator[Known]:
     for status, code in CODES.items():
         yield Known(code, status, "HTTP", "The status says it; `detail` may say more.")
-    for status, (code, says) in REFUSALS.items():
-        yield Known(code, status, "HTTP", says)
+    for code, refusal in REFUSALS.items():
+        yield Known(code, refusal.status, "HTTP", refusal.detail)
 
 
 def _status(kind: type[DomainError]) -> int:

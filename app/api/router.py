@@ -13,7 +13,6 @@ from app.api.envelope import One
 from app.pipeline import policies
 from app.pipeline.idempotency import takes_key
 from app.pipeline.policies import By, Limits
-from channels import endpoint
 from channels.budget import FREE
 from channels.commands import COMMANDS
 
@@ -100,8 +99,6 @@ def _routes(app: Litestar) -> Iterator[RouteShown]:
                         limits=policies.of(handler),
                         idempotency=takes_key(handler),
                     )
-    # It is no route of the framework's (app/pipeline/door.py).
-    yield RouteShown(method="GET", path=endpoint.PATH, scope="public", limits=(), idempotency=False)
 
 
 def _command(name: str) -> CommandShown:

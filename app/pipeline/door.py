@@ -5,6 +5,7 @@ which Litestar answers 405. OPTIONS says all that may be asked of a path, and a 
 Websockets go straight to where they are served.
 """
 
+import time
 from typing import Any, Final
 
 from litestar import Litestar, Request
@@ -13,10 +14,14 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException
 from litestar.types import ASGIApp, Receive, Scope, Send
 from litestar.utils import normalize_path
 
+from app.pipeline import seen
 from app.pipeline.cors import Cors, is_preflight
 from app.pipeline.errors import from_litestar, refused
 from app.pipeline.hosts import Hosts
 from app.pipeline.methods import allow, is_head_taken
+from app.pipeline.request_id import request_id
+from channels.handshake import PATH
+from domain import behalf
 from domain.errors import DomainError
 
 EVERY_HOST: Final = Hosts(None)
@@ -76,15 +81,31 @@ def _methods(scope: Any) -> list[str]:
 
 
 async def _refuse(scope: Any, receive: Any, send: Any, error: DomainError | HTTPException) -> None:
-    is_websocket = scope["type"] == ScopeType.WEBSOCKET
-    if is_websocket:
-        # The handshake can be refused with an answer (ASGI's websocket.http.response).
-        await receive()
-        scope = {**scope, "type": "http", "method": "GET"}
-    request: Request[Any, Any, Any] = Request(scope, receive, send)
-    response = refused(request, error) if isinstance(error, DomainError) else from_litestar(request, error)
+    if scope["type"] == ScopeType.WEBSOCKET:
+        await _refuse_handshake(scope, receive, send, error)
+    else:
+        await _answer(scope, receive, send, error)
+
+
+async def _refuse_handshake(scope: Any, receive: Any, send: Any, error: DomainError | HTTPException) -> None:
+    """With an answer like any other (ASGI's websocket.http.response), which is seen like any other."""
+    began = time.perf_counter()
 
     async def say(message: Any) -> None:
-        await send({**message, "type": f"websocket.{message['type']}"} if is_websocket else message)
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"connection", b"close")]
+        await send({**message, "type": f"websocket.{message['type']}"})
 
-    await response.to_asgi_response(app=None, request=request)(scope, receive, say)
+    await receive()
+    # What everybody reads who makes an answer: it is a GET (RFC 6455 section 4.1), of a route of ours or not.
+    scope |= {"method": "GET", "path_template": PATH if scope["path"] == PATH else ""}
+    answer = seen.Answer(say)
+    with behalf.working_for(request_id(scope)):
+        await _answer({**scope, "type": "http"}, receive, answer.send, error)
+        seen.tell(scope, answer, time.perf_counter() - began)
+
+
+async def _answer(scope: Any, receive: Any, send: Any, error: DomainError | HTTPException) -> None:
+    request: Request[Any, Any, Any] = Request(scope, receive, send)
+    response = refused(request, error) if isinstance(error, DomainError) else from_litestar(request, error)
+    await response.to_asgi_response(app=None, request=request)(scope, receive, send)

@@ -50,6 +50,7 @@ CODES: Final = {
     405: "method_not_allowed",
     413: "body_too_large",
     415: "unsupported_media_type",
+    426: "upgrade_required",
     500: "internal_error",
 }
 RETRY_AFTER_S: Final = 1

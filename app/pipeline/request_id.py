@@ -1,14 +1,11 @@
 """Step 1: every request has an id, which is in its answer, its problems, its audit rows and its log lines."""
 
-import random
-import re
-from typing import Any, Final
+from typing import Any
 
 from app.pipeline.headers import sent
+from channels.request_ids import HEADER, known_as
 
-HEADER: Final = b"x-request-id"
-_SANE: Final = re.compile(rb"[A-Za-z0-9._-]{8,64}")
-_random: Final = random.Random()  # noqa: S311 - it need not be secret, and asks the system only once
+__all__ = ["HEADER", "request_id"]
 
 
 def request_id(scope: Any) -> str:
@@ -19,10 +16,6 @@ def request_id(scope: Any) -> str:
     state = scope.setdefault("state", {})
     known: str | None = state.get("request_id")
     if known is None:
-        given = sent(scope, HEADER)
-        if given is not None and _SANE.fullmatch(given):
-            known = given.decode()
-        else:
-            known = f"req_{_random.getrandbits(96):024x}"
+        known = known_as(sent(scope, HEADER))
         state["request_id"] = known
     return known

@@ -4,6 +4,7 @@ One log line, one measurement, one span if somebody traces. A route is its templ
 was asked; nothing of a query, a body or a header is written down but the request id.
 """
 
+import asyncio
 import logging
 import time
 from contextlib import AbstractContextManager
@@ -14,7 +15,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.pipeline.proxies import TRUSTED
 from app.pipeline.request_id import request_id
-from channels import rpc
+from channels import cycle, hang_ups, rpc
 from domain import behalf, measures, tracing
 from domain.actor import Actor, source
 
@@ -37,13 +38,16 @@ def seen(app: ASGIApp) -> ASGIApp:
         if scope["type"] == ScopeType.WEBSOCKET:
             await app(scope, receive, send)
             return
-        answer = _Answer(send)
+        answer = Answer(send)
         began = time.perf_counter()
         with behalf.working_for(request_id(scope)), _span(scope):
             try:
                 await app(scope, receive, answer.send)
+            except BaseException as error:
+                answer.unsaid(scope, error)
+                raise
             finally:
-                _tell(scope, answer, time.perf_counter() - began)
+                tell(scope, answer, time.perf_counter() - began)
 
     return watched
 
@@ -53,13 +57,24 @@ def problem(scope: Any, code: str, details: dict[str, Any]) -> None:
     scope.setdefault("state", {})[PROBLEM] = (code, details)
 
 
-class _Answer:
-    """What was sent."""
+class Answer:
+    """What was sent: `status` 0 is nothing yet, 499 that nobody was there to hear it."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.status = 0
         self.size = 0
+
+    def unsaid(self, scope: Any, error: BaseException) -> None:
+        """Nobody made an answer of this: the engine ends it, if there is anybody (channels/cycle.py)."""
+        if self.status:
+            return
+        if isinstance(error, asyncio.CancelledError):
+            self.status, code = cycle.stopped()
+        else:
+            self.status, code = 500, "internal_error"
+        if code is not None:
+            problem(scope, code, {})
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -69,12 +84,14 @@ class _Answer:
         await self._send(message)
 
 
-def _tell(scope: Any, answer: _Answer, seconds: float) -> None:
+def tell(scope: Any, answer: Answer, seconds: float) -> None:
+    """That it was asked, and what became of it."""
     state = scope["state"]
     method = scope["method"] if scope["method"] in METHODS else "OTHER"
     route = scope.get("path_template") or UNMATCHED
     code, details = state.get(PROBLEM, (None, {}))
-    status = f"{answer.status // 100}xx" if answer.status else "none"  # none: the client was gone first
+    was_told = answer.status not in (0, hang_ups.STATUS)
+    status = f"{answer.status // 100}xx" if was_told else "none"  # none: the client was gone first
     if not route.startswith(STREAMS):
         measures.took("http_request", seconds, method, route, status)
     if code is not None:

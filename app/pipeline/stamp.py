@@ -8,16 +8,10 @@ from litestar.types import Message, Scope
 from app.pipeline import deprecation, limits, positions, versions
 from app.pipeline.cors import Cors
 from app.pipeline.request_id import HEADER, request_id
+from channels.always import FRAMES, NO_STORE, always
 
-_ALWAYS: Final = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-site"),
-]
-# For browsers that came over TLS: a year. Names below ours may be somebody else's, and are left alone.
-_HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
-_NO_STORE: Final = (b"cache-control", b"no-store")
-_FRAMES: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+# An answer begins with one of them; the second is a refusal of a websocket's handshake.
+_STARTS: Final = ("http.response.start", "websocket.http.response.start")
 # Swagger UI sets style attributes; scripts and data come from here only, so that the page asks nobody else.
 _PAGE: Final = (
     b"content-security-policy",
@@ -31,16 +25,16 @@ def stamping(cors: Cors, *, is_secure: bool) -> Callable[[Message, Scope], Await
 
     `is_secure`: people reach us over TLS.
     """
-    always = [*_ALWAYS, _HSTS] if is_secure else _ALWAYS
+    given = always(is_secure=is_secure)
 
     async def stamp(message: Message, scope: Scope) -> None:
-        if message["type"] != "http.response.start":
+        if message["type"] not in _STARTS:
             return
         present = dict(message["headers"])  # their names are in lower case (ASGI)
         headers: list[tuple[bytes, bytes]] = [
             *message["headers"],
             (HEADER, request_id(scope).encode()),
-            *always,
+            *given,
             *cors.headers(scope),
             *limits.headers(scope),
         ]
@@ -48,10 +42,10 @@ def stamping(cors: Cors, *, is_secure: bool) -> Callable[[Message, Scope], Await
             headers.append((versions.HEADER, versions.chosen(scope).encode()))
             headers += deprecation.headers(scope)
         if b"cache-control" not in present:
-            headers.append(_NO_STORE)
+            headers.append(NO_STORE)
         if b"content-security-policy" not in present:
             is_page = present.get(b"content-type", b"").startswith(b"text/html")
-            headers.append(_PAGE if is_page else _FRAMES)
+            headers.append(_PAGE if is_page else FRAMES)
         # A refusal may leave an audit row (a wrong password does); where is not for the one who was refused.
         reached: Any = positions.header(scope) if message["status"] < 400 else None
         if reached is not None:

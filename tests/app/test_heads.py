@@ -2,14 +2,25 @@
 
 import asyncio
 import json
+import logging
 import re
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from channels import live_http
+from tests.app.reading_metrics import staff_scraper
 from tests.conftest import Served
+from tests.factories import Api
+
+SECURITY = (
+    "x-content-type-options",
+    "referrer-policy",
+    "cross-origin-resource-policy",
+    "content-security-policy",
+)
 
 
 async def say(url: str, *parts: bytes) -> tuple[int, dict[str, str], bytes]:
@@ -43,6 +54,39 @@ def problem_in(said: tuple[int, dict[str, str], bytes], status: int, code: str) 
     assert re.fullmatch(r"req_[0-9a-f]{24}", problem["requestId"])
     assert headers["x-request-id"] == problem["requestId"]
     return problem
+
+
+async def test_what_the_engine_refuses_is_counted_and_in_the_log(
+    url: str, api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    scrape = await staff_scraper(api)
+    before = await scrape.value("problems_total", code="malformed_request")
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="maycole.requests"):
+        problem = problem_in(await say(url, b"FOO / HTTP/1.1\r\n\r\n"), 400, "malformed_request")
+    [record] = [record for record in caplog.records if record.name == "maycole.requests"]
+    assert record.__dict__["fields"] == {
+        "request_id": problem["requestId"],
+        "method": "OTHER",
+        "route": "unmatched",
+        "status": 400,
+        "code": "malformed_request",
+        "client": "127.0.0.1",
+    }
+    assert await scrape.value("problems_total", code="malformed_request") == before + 1
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_its_refusals_carry_what_every_answer_carries(
+    served: Served, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = (await http.get("/connection/websocket")).headers
+    for is_secure in (False, True):
+        monkeypatch.setitem(served.app.state, "is_secure", is_secure)
+        _, headers, _ = await say(served.url, b"hello\r\n\r\n")
+        for name in (*SECURITY, "cache-control"):
+            assert headers[name] == every[name], name
+        assert ("strict-transport-security" in headers) is is_secure
 
 
 @pytest.mark.parametrize(

@@ -119,11 +119,12 @@ LINKED = {
         "disown-session", "undo-way-in", "team-invite", "sign-in",
     )
 }  # fmt: skip
-# Beside the websocket, which is no route of Litestar's (app/pipeline/door.py).
+# What opens a websocket goes another way (app/pipeline/door.py).
 LIVE = {
     "POST /connection/http_stream",
     "GET /connection/sse",
     "GET /connection/uni_sse",
+    "GET /connection/websocket",
     "POST /emulation",
 }
 

@@ -23,6 +23,7 @@ import msgspec
 from app.config import Config
 from app.embedded import Embedded
 from tests.factories import Api
+from tests.faults.asking import client
 from tests.faults.faultproxy import Address, FaultProxy
 from tests.generous import COMMAND
 from tests.ground import ENCRYPTION_KEY
@@ -108,7 +109,7 @@ class Application:
 
 async def ready(url: str) -> None:
     """Wait until the server there says that it is."""
-    async with asyncio.timeout(READY_WITHIN_S), httpx.AsyncClient(base_url=url, timeout=5) as http:
+    async with asyncio.timeout(READY_WITHIN_S), client(base_url=url, timeout=5) as http:
         while True:
             with contextlib.suppress(httpx.TransportError):
                 if (await http.get("/api/health/ready")).status_code == 200:
@@ -128,7 +129,7 @@ class Field:
         self.front = front
         self.log = log
         self.postgres_log = log.with_name("servers") / "logs" / "postgres.log"
-        self.http = httpx.AsyncClient(base_url=self.url, timeout=REQUEST_WITHIN_S)
+        self.http = client(base_url=self.url, timeout=REQUEST_WITHIN_S)
         self.api = Api(self.http)
 
     @property
@@ -164,7 +165,7 @@ class Field:
             await self.until_status(app, "ok")
 
     async def until_status(self, app: Application, wanted: str) -> None:
-        async with asyncio.timeout(READY_WITHIN_S), httpx.AsyncClient(base_url=app.url, timeout=5) as http:
+        async with asyncio.timeout(READY_WITHIN_S), client(base_url=app.url, timeout=5) as http:
             while (await http.get("/api/health")).json()["data"]["status"] != wanted:
                 await asyncio.sleep(0.05)
 

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import httpx
 
+from tests.faults.asking import client
 from tests.faults.faultproxy import FaultProxy
 from tests.faults.field import READY_WITHIN_S, Application, Field
 from tests.faults.scenario import Outcome, Play, Scale
@@ -69,7 +70,7 @@ async def _told(app: Application, cell: Cell) -> list[str]:
     """What is wrong with what it says."""
     wrong = []
     said = "nothing"
-    async with httpx.AsyncClient(base_url=app.url, timeout=ASKED_WITHIN_S) as http:
+    async with client(base_url=app.url, timeout=ASKED_WITHIN_S) as http:
         try:
             async with asyncio.timeout(READY_WITHIN_S):
                 while said != cell.status:

@@ -10,9 +10,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-import httpx
-
 from tests.factories import Person
+from tests.faults.asking import client
 from tests.faults.field import Application, Field, until
 from tests.faults.follower import Follower
 from tests.faults.history import Left, Revoked
@@ -187,9 +186,9 @@ async def _role(shop: Shop, role: str) -> str:
 async def _last_answer(url: str, headers: dict[str, str]) -> float | None:
     """Ask again and again until it is refused: when the last answer came. None if it never is."""
     last = began = time.monotonic()
-    async with httpx.AsyncClient(headers=headers, timeout=FELT_WITHIN_S) as client:
+    async with client(headers=headers, timeout=FELT_WITHIN_S) as http:
         while time.monotonic() - began < FELT_WITHIN_S:
-            answer = await client.get(url)
+            answer = await http.get(url)
             if answer.status_code in (401, 403, 404):
                 return last
             assert answer.status_code == 200, answer.text
