@@ -92,7 +92,7 @@ async def confirm(actor: Actor, code: str) -> ShownCodes:
             failed = SecondFactorFailed(team_id=_team(actor), user_id=actor.user, factor="totp")
             await record(actor, failed)
     if not right:
-        raise mfa.wrong(Forbidden)
+        raise mfa.wrong_in_session()
     return ShownCodes(recovery_codes=codes)
 
 
