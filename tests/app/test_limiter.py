@@ -141,9 +141,44 @@ async def test_processes_know_how_many_they_are(config: Config, monkeypatch: pyt
     await end(running)
     await first.close()
 
+    monkeypatch.setattr("app.pipeline.limiter.FORGOTTEN_AFTER_S", 1)
     again = asyncio.create_task(second.run())
     async with asyncio.timeout(60):
         while second.processes != 1:
             await asyncio.sleep(0.01)
     await end([again])
+    await second.close()
+
+
+async def test_who_has_looked_once_has_a_share_from_then_on(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert config.redis_url is not None
+    monkeypatch.setattr("app.pipeline.limiter._PROCESSES", new_key())
+    limiters = [Limiter(config.redis_url) for _ in range(3)]
+    for limiter in limiters:
+        await limiter.look()
+    assert [limiter.processes for limiter in limiters] == [1, 2, 3]
+    await limiters[0].look()
+    assert limiters[0].processes == 3
+    for limiter in limiters:
+        await limiter.close()
+
+
+async def test_a_redis_that_comes_back_empty_makes_no_share_larger(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert config.redis_url is not None
+    monkeypatch.setattr("app.pipeline.limiter._PROCESSES", new_key())
+    first, second = Limiter(config.redis_url), Limiter(config.redis_url)
+    await first.look()
+    await second.look()
+    for is_noticed in (False, True):
+        monkeypatch.setattr("app.pipeline.limiter._PROCESSES", new_key())
+        if is_noticed:  # and lasts longer than anybody is remembered
+            second.is_shared = False
+            second._heard.clear()
+        await second.look()
+        assert second.processes == 2
+    await first.close()
     await second.close()
