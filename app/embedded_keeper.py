@@ -1,7 +1,7 @@
 """What becomes of an embedded server that ends by itself while `maycole up` runs.
 
-Without Postgres nothing goes on, so its end is the end of all. Without Redis all goes on (docs/operations.md):
-it is started again, after a wait that doubles each time; unless it does not stay, however often that is tried.
+Without Postgres nothing goes on, so its end is the end of all. Without Redis all goes on, so it is started
+again, after a wait that doubles each time; unless it does not stay, however often that is tried.
 """
 
 import asyncio

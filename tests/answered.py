@@ -1,7 +1,7 @@
-"""What clients of the tests are answered: every code of a problem document, to be held against docs/errors.md.
+"""What clients of the tests are answered: every code of a problem document, held against docs/errors.md.
 
-tests/error_codes.py reads the codes where they are raised; this sees them where they arrive, however they were
-made. Each process of the test run looks at what its own clients were answered.
+tests/error_codes.py reads the codes where they are raised; this sees them where they arrive, however they
+were made. Each process of the test run looks at what its own clients were answered.
 """
 
 import contextlib

@@ -1,9 +1,9 @@
 """`make errors`: docs/errors.md, from the code itself.
 
 Codes are read where they are raised: `Conflict("…", code="…")`, the `code` of a class, and the two tables of
-what others raise (app/pipeline/errors.py: CODES, channels/refusals.py: REFUSALS). A code that is written where
-this cannot tell whose it is (`kind("…", code="…")`) is refused; tests/answered.py sees what is answered. Codes
-are stable: one that the page has and the code has not is refused, too.
+what others raise (app/pipeline/errors.py: CODES, channels/refusals.py: REFUSALS). A code that is written so
+that this cannot tell whose it is (`kind("…", code="…")`) is refused; tests/answered.py sees what is answered.
+Codes are stable: one that the page has and the code has not is refused, too.
 """
 
 import ast

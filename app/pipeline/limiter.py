@@ -156,9 +156,10 @@ class Limiter:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def look(self) -> None:
-        """Say that this process is there, count the others, see whether Redis is back. Raises nothing foreseen.
+        """Say that this process is there, count the others, see whether Redis is back.
 
-        To be awaited before a process serves: from then on the others leave it its share.
+        Raises nothing foreseen. To be awaited before a process serves: from then on the others leave it its
+        share.
         """
         try:
             async with asyncio.timeout(2 * WITHIN_S):

@@ -24,7 +24,7 @@ from domain.auth.mfa_model import (
 )
 from domain.auth.ways_in import Way
 from domain.clock import now
-from domain.errors import Conflict, Forbidden, NotFound
+from domain.errors import Conflict, NotFound
 from domain.record import record
 from domain.users import service as users
 

@@ -13,8 +13,8 @@ import pytest
 import websockets
 
 from app.config import Config
-from tests.conftest import ORIGIN
 from tests.app.reading_metrics import Scraper, staff_scraper
+from tests.conftest import ORIGIN
 from tests.factories import Api, Person
 from tests.processes import MAYCOLE, running
 from tests.raw import Raw
