@@ -91,13 +91,18 @@ def _serve(config: Config, servers: Embedded, listener: socket.socket, say: Say)
     ended: list[str] = []
 
     async def watch() -> None:
-        ended.append(await Keeper(servers, say).run())
-        server.should_exit = True
+        try:
+            ended.append(await Keeper(servers, say).run())
+        finally:
+            server.should_exit = True
 
     async def serve() -> None:
         watching = asyncio.create_task(watch())
         await server.serve(sockets=[listener])
         watching.cancel()
+        await asyncio.wait({watching})
+        if not watching.cancelled():
+            watching.result()  # a bug of the keeper's is not kept from anybody
 
     try:
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
