@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+import redis.asyncio
 
 from app.config import Config
 from app.pipeline.limiter import PROCESSES_UNKNOWN, Limiter
@@ -127,10 +128,17 @@ async def test_without_redis_each_process_lets_in_its_share(away: str) -> None:
     await limiter.close()
 
 
-async def test_processes_know_how_many_they_are(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert config.redis_url is not None
-    monkeypatch.setattr("app.pipeline.limiter._PROCESSES", new_key())  # the app under test is not among them
-    first, second = Limiter(config.redis_url), Limiter(config.redis_url)
+@pytest.fixture
+async def apart(config: Config) -> str:
+    """Where nobody else is counted: the app of these tests is not among those who say here that they are."""
+    where = f"{config.redis_url}?db=7"
+    async with redis.asyncio.Redis.from_url(where) as client:
+        await client.flushdb()
+    return where
+
+
+async def test_processes_know_how_many_they_are(apart: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = Limiter(apart), Limiter(apart)
     first.is_shared = second.is_shared = False
     running = [asyncio.create_task(limiter.run()) for limiter in (first, second)]
     async with asyncio.timeout(60):
@@ -150,12 +158,8 @@ async def test_processes_know_how_many_they_are(config: Config, monkeypatch: pyt
     await second.close()
 
 
-async def test_who_has_looked_once_has_a_share_from_then_on(
-    config: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert config.redis_url is not None
-    monkeypatch.setattr("app.pipeline.limiter._PROCESSES", new_key())
-    limiters = [Limiter(config.redis_url) for _ in range(3)]
+async def test_who_has_looked_once_has_a_share_from_then_on(apart: str) -> None:
+    limiters = [Limiter(apart) for _ in range(3)]
     for limiter in limiters:
         await limiter.look()
     assert [limiter.processes for limiter in limiters] == [1, 2, 3]
@@ -165,16 +169,13 @@ async def test_who_has_looked_once_has_a_share_from_then_on(
         await limiter.close()
 
 
-async def test_a_redis_that_comes_back_empty_makes_no_share_larger(
-    config: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert config.redis_url is not None
-    monkeypatch.setattr("app.pipeline.limiter._PROCESSES", new_key())
-    first, second = Limiter(config.redis_url), Limiter(config.redis_url)
+async def test_a_redis_that_comes_back_empty_makes_no_share_larger(apart: str) -> None:
+    first, second = Limiter(apart), Limiter(apart)
     await first.look()
     await second.look()
     for is_noticed in (False, True):
-        monkeypatch.setattr("app.pipeline.limiter._PROCESSES", new_key())
+        async with redis.asyncio.Redis.from_url(apart) as client:
+            await client.flushdb()
         if is_noticed:  # and lasts longer than anybody is remembered
             second.is_shared = False
             second._heard.clear()
