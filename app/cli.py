@@ -230,12 +230,23 @@ directory, so a restart goes on where it was.
   REDIS_URL           use this Redis instead of starting one
   JWT_SECRET          sign tokens with this instead of the secret kept in the data directory
   ENCRYPTION_KEY      encrypt secrets with this instead of the key kept in the data directory
+  JWT_SECRET_PREVIOUS, ENCRYPTION_KEY_PREVIOUS  those before
   ALLOWED_ORIGINS     pages that may use the API and the websocket (default: the server's own address)
+  ALLOWED_HOSTS       names we go by beside PUBLIC_URL's and loopback, comma separated; * for any
+  TRUSTED_PROXIES     addresses and networks whose X-Forwarded-For is believed, comma separated (default none)
   PUBLIC_URL          where people reach the server, if that is another address; links in mails begin with it
+  SHUTDOWN_DELAY_S    how long it says that it will stop before it does (default 0)
   AUTH_REQUIRE_VERIFIED_EMAIL  on: nobody is let in before their address is confirmed (default off)
   SENDGRID_FROM_EMAIL whom mail is from (default Maycole <no-reply@localhost>)
   JOBS_PARKED_DAYS    drop jobs that failed for good after so many days (default 14; secret ones 3 at most)
-  LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO)
+  OAUTH_…             providers to sign in with: docs/identity/oauth.md
+  PASSWORDS_ONLINE_CHECK  on: ask Have I Been Pwned about new passwords (default off)
+  AWS_S3_BUCKET       where checkpoints of audit trails are copied to, with AWS_ACCESS_KEY, AWS_SECRET_KEY,
+                      AWS_REGION (us-east-1), AWS_S3_ENDPOINT (default: nowhere)
+  SENTRY_DSN          where bugs are reported, without anything of who asked or what was sent
+  METRICS_ALLOWED     addresses and networks that may read /api/metrics without a token (default: none)
+  OTEL_EXPORTER_OTLP_ENDPOINT  where traces go, such as http://collector:4318 (default: nowhere)
+  LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO); SIGUSR1 tells more, SIGUSR2 less
 """
 _SERVE = """\
 Serves on your own Postgres and Redis; run `maycole migrate` first. Many machines may run it side by side.

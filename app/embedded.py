@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from shutil import rmtree
+from threading import RLock
 from types import TracebackType
 from typing import Self
 
@@ -72,6 +73,9 @@ class Embedded:
         self._say = say
         self._durable = durable
         self._stack = ExitStack()
+        # Whoever asks for the end a second time interrupts the first (app/stopping.py), in the same thread.
+        self._changing = RLock()
+        self._is_over = False
         self.postgres: Child | None = None
         self.redis: Child | None = None
         self.database_url: str | None = None
@@ -89,17 +93,19 @@ class Embedded:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.__exit__(kind, error, trace)
+        self.stop()
 
     def stop(self) -> None:
         """Now, wherever the block is; its end then finds nothing to stop."""
-        self._stack.close()
+        self._is_over = True
+        with self._changing:
+            self._stack.close()
 
-    def dead(self) -> str | None:
-        """What ended by itself, how, and what it said last; None while all is well."""
-        return next(
-            (said for child in (self.postgres, self.redis) if child and (said := child.ending())), None
-        )
+    def start_again(self, child: Child) -> None:
+        """One that has ended, unless all are to end; from any thread. Raises EmbeddedError."""
+        with self._changing:
+            if not self._is_over:
+                child.start()
 
     def _start(self, stack: ExitStack) -> None:
         postgres, redis = self._wanted

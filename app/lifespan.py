@@ -141,6 +141,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
             stack.callback(streams.listeners.remove, listener)
         process.stop_with(stack)
         await process.live.emulation.listen()
+        await process.limiter.look()
         process.start()
         _spare_the_collector()
         yield

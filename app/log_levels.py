@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Final
 
 from app.config import tell_workers
+from domain import behalf
 
 log = logging.getLogger("maycole.logs")
 
@@ -75,5 +76,7 @@ def step(number: signal.Signals) -> str:
 
 def _step(number: int, frame: FrameType | None) -> None:
     named = step(signal.Signals(number))
-    # At the level itself, or at least ERROR's: whoever asked wants to see that it was heard.
-    log.log(max(logging.getLogger().level, logging.INFO), "the log level is %s", named)
+    # A signal comes in the midst of anything: it is not on behalf of the request that is worked on there.
+    with behalf.working_for(None):
+        # At the level itself, or at least ERROR's: whoever asked wants to see that it was heard.
+        log.log(max(logging.getLogger().level, logging.INFO), "the log level is %s", named)

@@ -19,6 +19,7 @@ from app.api import docs
 from app.config import Config
 from app.embedded import Embedded
 from app.embedded import EmbeddedError as EmbeddedError  # to be caught by who calls up()
+from app.embedded_keeper import Keeper
 from app.main import create_app
 from app.migrate import migrate
 from app.server import Server, address, listening
@@ -26,8 +27,6 @@ from app.supervise import Stopped
 from domain import crypto
 
 Say = Callable[[str], None]
-
-LOOK_EVERY_S = 0.5
 
 
 def up(config: Config, *, say: Say) -> None:
@@ -92,15 +91,18 @@ def _serve(config: Config, servers: Embedded, listener: socket.socket, say: Say)
     ended: list[str] = []
 
     async def watch() -> None:
-        while not (said := servers.dead()):
-            await asyncio.sleep(LOOK_EVERY_S)
-        ended.append(said)
-        server.should_exit = True
+        try:
+            ended.append(await Keeper(servers, say).run())
+        finally:
+            server.should_exit = True
 
     async def serve() -> None:
         watching = asyncio.create_task(watch())
         await server.serve(sockets=[listener])
         watching.cancel()
+        await asyncio.wait({watching})
+        if not watching.cancelled():
+            watching.result()  # a bug of the keeper's is not kept from anybody
 
     try:
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:

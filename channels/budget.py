@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from channels import rpc
 from channels.protocol import Command, HangUp, Refused
+from domain import measures
 from domain.auth.tokens import Claims
 from domain.errors import RateLimited
 
@@ -20,9 +21,10 @@ RETRY_AFTER_S: Final = 1
 FREE: Final = frozenset({"rpc", "unsubscribe"})
 
 
-def too_many() -> RateLimited:
-    """Where the answer is one of HTTP."""
-    return RateLimited("That is too much for now: try again in a while.", retryAfter=RETRY_AFTER_S)
+def too_many(policy: str) -> RateLimited:
+    """Where the answer is one of HTTP, and is counted as such."""
+    said = "That is too much for now: try again in a while."
+    return RateLimited(said, policy=policy, retryAfter=RETRY_AFTER_S)
 
 
 class Budget(Protocol):
@@ -75,6 +77,7 @@ class Allowance:
         if not self._paid:
             self._paid = await self._budget.take(claims, 1 + sum(map(_costs, rest[:AT_ONCE_MAX])))
         if not self._paid:
+            measures.count("rate_limited", "authenticated")
             raise Refused(111)
         self._paid -= 1
 

@@ -171,7 +171,7 @@ async def emulation(request: Request[Any, Any, Any]) -> None:
     if not found:
         client = request.client
         if not await live.budget.failed(client.host if client else None):
-            raise too_many()
+            raise too_many("public")
         raise NotFound.of("session")
 
 

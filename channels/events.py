@@ -118,13 +118,13 @@ async def _require(live: Live, token: str, channel: str, via: dict[str, Any]) ->
     try:
         claims = await introduced(live.gate, live.budget, token, via)
         if not await live.budget.take(claims, 1):  # for its subscribe
-            raise too_many()
+            raise too_many("authenticated")
         rights = await live.gate.rights(claims)
         if rights is None:
             raise _unknown()
         live.gate.may_follow(rights, channel)
     except HangUp as over:
-        raise (too_many() if over.code == 3013 else _unknown()) from over
+        raise (too_many("public") if over.code == 3013 else _unknown()) from over
     except Refused as refused:
         if refused.code == UNKNOWN_CHANNEL:
             raise NotFound.of("channel") from refused

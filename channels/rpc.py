@@ -20,7 +20,9 @@ from domain.auth.tokens import Claims
 
 CLAIMS: Final = "maycole.claims"
 COUNTED: Final = "drawn"  # in the state of a request that its route has counted (app/pipeline/limits.py)
-HEADERS: Final = frozenset({"accept", "idempotency-key", "if-match", "if-none-match", "x-request-id"})
+HEADERS: Final = frozenset(
+    {"accept", "api-version", "idempotency-key", "if-match", "if-none-match", "x-request-id"}
+)
 _METHOD: Final = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (/api/[!-~]*)", re.ASCII)
 _HEADER_VALUE: Final = re.compile(r"[ -~]*", re.ASCII)
 

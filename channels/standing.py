@@ -38,7 +38,12 @@ class Standing:
 
     async def introduced(self, token: str, via: Scope) -> Claims:
         """Whom a token names (channels/budget.py). Raises Refused, HangUp."""
-        return await introduced(self._gate, self._live.budget, token, via)
+        try:
+            return await introduced(self._gate, self._live.budget, token, via)
+        except HangUp as over:
+            if over.code == 3013:
+                measures.count("rate_limited", "public")
+            raise
 
     async def admitted(self, token: str, via: Scope, connection: Joined) -> Claims:
         """The same for a connect, which is counted, as is the connection. Raises Refused 111, HangUp 3504."""

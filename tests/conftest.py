@@ -21,6 +21,7 @@ from app.pipeline.policies import Limits
 from app.server import Server, address, listening
 from channels.live import Live
 from domain import keys
+from tests import answered, error_codes
 from tests.factories import Api
 from tests.generous import GENEROUS
 from tests.ground import ENCRYPTION_KEY, temporary_ground
@@ -40,6 +41,13 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 SECRET = "tests sign their tokens with this secret"
 ORIGIN = "https://app.example"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def every_code_is_listed() -> Iterator[None]:
+    """Whatever problem is answered to a client of these tests has its code in docs/errors.md."""
+    with answered.all_listed(error_codes.PAGE.read_text()):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,16 @@
 """`make errors`: docs/errors.md, from the code itself.
 
 Codes are read where they are raised: `Conflict("…", code="…")`, the `code` of a class, and the two tables of
-what others raise (app/pipeline/errors.py: CODES, channels/refusals.py: REFUSALS). Codes are stable: one that
-the page has and the code has not is refused, so that it is neither dropped nor renamed by accident.
+what others raise (app/pipeline/errors.py: CODES, channels/refusals.py: REFUSALS). A code that is written so
+that this cannot tell whose it is (`kind("…", code="…")`) is refused; tests/answered.py sees what is answered.
+Codes are stable: one that the page has and the code has not is refused, too.
 """
 
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -43,7 +45,10 @@ def classes() -> dict[str, type[DomainError]]:
 
 
 def known() -> list[Known]:
-    """Every code of a problem document, by code and then by status; the first words of each."""
+    """Every code of a problem document, by code and then by status; the first words of each.
+
+    Raises ValueError for a code that cannot be read from where it is written.
+    """
     found = [*_raised(), *_others()]
     first: dict[tuple[str, int], Known] = {}
     for one in found:
@@ -94,6 +99,27 @@ def written(page: str) -> str:
     return page.partition(BEGIN)[0] + BEGIN + "\n" + made
 
 
+def unlisted(codes: Iterable[str], page: str) -> list[str]:
+    """Those that a page does not have; its … stand for what varies."""
+    patterns = [code.replace("…", "*") for code in listed(page)]
+    return sorted(code for code in codes if not any(fnmatchcase(code, pattern) for pattern in patterns))
+
+
+def unattributed(call: ast.Call) -> str | None:
+    """What is wrong with how a code is given here; None if it can be read, or if there is none."""
+    given = next((word.value for word in call.keywords if word.arg == "code"), None)
+    if given is None:
+        return None
+    is_literal = isinstance(given, ast.JoinedStr) or (
+        isinstance(given, ast.Constant) and isinstance(given.value, str)
+    )
+    is_ours = _name(call.func) in classes()
+    if is_literal == is_ours:
+        return None
+    what = "is not written out" if is_ours else "cannot be attributed to a class"
+    return f"line {call.lineno}: the code of {ast.unparse(call.func)}(…) {what}"
+
+
 def _raised() -> Iterator[Known]:
     kinds = classes()
     for name, kind in kinds.items():
@@ -102,6 +128,8 @@ def _raised() -> Iterator[Known]:
             yield Known(kind.code, _status(kind), _family(kind), summary)
             assert name, "a class has a name"
     for call in _calls():
+        if wrong := unattributed(call):
+            raise ValueError(wrong)
         kind = kinds.get(_name(call.func))
         code = next((word.value for word in call.keywords if word.arg == "code"), None)
         if kind is not None and code is not None:
@@ -128,16 +156,16 @@ def _calls() -> Iterator[ast.Call]:
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
             if path.name != "client_pb2.py":
-                yield from _calls_in(ast.parse(path.read_text()))
+                yield from calls_in(ast.parse(path.read_text()))
 
 
-def _calls_in(tree: ast.Module) -> Iterator[ast.Call]:
+def calls_in(tree: ast.Module) -> Iterator[ast.Call]:
     """In the order of their lines; a name that was given to a text shortly before stands for it."""
     texts: dict[str, ast.expr] = {}
-    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Call | ast.Assign)]
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Call | ast.Assign | ast.AnnAssign)]
     for node in sorted(nodes, key=lambda node: (node.lineno, isinstance(node, ast.Call))):
-        if isinstance(node, ast.Assign):
-            [target, *_] = node.targets
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            [target, *_] = node.targets if isinstance(node, ast.Assign) else [node.target]
             if isinstance(target, ast.Name) and isinstance(node.value, ast.Constant | ast.JoinedStr):
                 texts[target.id] = node.value
         else:

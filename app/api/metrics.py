@@ -10,7 +10,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from app.config import Config
 from app.lifespan import Process
 from app.metrics.exposition import CONTENT_TYPE, exposed
-from app.pipeline.identity import LET_IN
+from app.pipeline.identity import FOR_STAFF, LET_IN
 from app.pipeline.policies import NOT_LIMITED
 from app.pipeline.request_id import request_id
 from domain.actor import Actor, source
@@ -31,7 +31,7 @@ class MetricsController(Controller):
     tags = ("system",)
 
     @get(
-        opt={LET_IN: scraper, **NOT_LIMITED},
+        opt={LET_IN: scraper, **FOR_STAFF, **NOT_LIMITED},
         responses={200: ResponseSpec(str, media_type="text/plain", description="in Prometheus' text format")},
     )
     async def metrics(

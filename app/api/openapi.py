@@ -100,9 +100,7 @@ def document(app: Litestar, drafted: Json) -> Json:
     schema = dict(zip([Problem, *types], references, strict=True))
     paths: dict[str, Json] = {}
     for path, method, draft, handler in operations:
-        paths.setdefault(re.sub(r"{\w+}", lambda part: _camel(part[0]), path), {})[method] = _operation(
-            draft, handler, schema
-        )
+        paths.setdefault(named_as_told(path), {})[method] = _operation(draft, handler, schema)
     parts: Json = {**drafted["components"], "schemas": components, "headers": _headers()}
     whole = {**drafted, "paths": paths, "components": parts}
     named: Json = msgspec.json.decode(
@@ -239,6 +237,11 @@ def describe(schema: Json) -> None:
         inside: Json = next((one for one in field.get("anyOf", ()) if "description" in one), {})
         if "description" not in field and inside:
             field["description"] = inside.pop("description")
+
+
+def named_as_told(path: str) -> str:
+    """A path with its parameters under the names that clients see: `{itemId}`."""
+    return re.sub(r"{\w+}", lambda part: _camel(part[0]), path)
 
 
 def _camel(text: str) -> str:

@@ -10,13 +10,14 @@ from litestar.routes import HTTPRoute
 from msgspec import Meta
 
 from app.api.envelope import One
+from app.api.openapi import named_as_told
 from app.pipeline import policies
 from app.pipeline.idempotency import takes_key
 from app.pipeline.policies import By, Limits
 from channels.budget import FREE
 from channels.commands import COMMANDS
 
-Scope = Literal["public", "session", "session or key"]
+Scope = Literal["public", "session", "session or key", "staff"]
 Names = Annotated[tuple[str, ...], Meta(description="the policies that it is counted by, all of them")]
 TakesKey = Annotated[bool, Meta(description="whether it takes `Idempotency-Key`")]
 
@@ -33,7 +34,7 @@ class RouteShown(msgspec.Struct, frozen=True, kw_only=True):
     """One route."""
 
     method: Annotated[str, Meta(description="of HTTP")]
-    path: Annotated[str, Meta(description="with parameters in braces")]
+    path: Annotated[str, Meta(description="with parameters in braces, as OpenAPI names them")]
     scope: Annotated[Scope, Meta(description="who may ask; what comes of it is for their rights to say")]
     limits: Names
     idempotency: TakesKey
@@ -84,6 +85,8 @@ def scope(handler: HTTPRouteHandler) -> Scope:
     """Who may ask a route."""
     if not policies.takes_caller(handler):
         return "public"
+    if handler.opt.get("for_staff"):
+        return "staff"
     return "session or key" if handler.opt.get("by_key") else "session"
 
 
@@ -94,7 +97,7 @@ def _routes(app: Litestar) -> Iterator[RouteShown]:
                 if method != "OPTIONS":
                     yield RouteShown(
                         method=method,
-                        path=route.path_format,
+                        path=named_as_told(route.path_format),
                         scope=scope(handler),
                         limits=policies.of(handler),
                         idempotency=takes_key(handler),

@@ -9,7 +9,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from app.api import cookies
 from app.api.cookies import AnyRequest
 from app.api.envelope import Cursor, Limit, Many, One, many, one
-from app.pipeline.identity import BY_KEY
+from app.pipeline.identity import BY_KEY, FOR_STAFF
 from domain.actor import Actor
 from domain.auth import accounts
 from domain.auth.accounts import Copy
@@ -72,7 +72,7 @@ class UsersController(Controller):
         """All that is kept of you."""
         return one(await accounts.copy(caller))
 
-    @get("/")
+    @get("/", opt=FOR_STAFF)
     async def listed(
         self,
         caller: NamedDependency[Actor],
@@ -89,7 +89,7 @@ class UsersController(Controller):
         """The public face of someone who shares a team with you."""
         return One(data=await members.teammate(caller, caller.user if user_id == "me" else user_id))
 
-    @patch("/{user_id:str}")
+    @patch("/{user_id:str}", opt=FOR_STAFF)
     async def staff_change(
         self, user_id: FromPath[str], data: JSONBody[StaffPatch], caller: NamedDependency[Actor]
     ) -> Response[One[StaffUser]]:

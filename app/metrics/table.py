@@ -27,7 +27,7 @@ SLOW_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 COUNTED: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "problems": (("code",), "Requests that were refused or failed, by the code of the problem."),
     "auth_failures": (("kind",), "Credentials that were not good, by what was wrong; also of websockets."),
-    "rate_limited": (("policy",), "Requests refused because there were too many, by the limit."),
+    "rate_limited": (("policy",), "Requests, and what is said on live connections, refused by a limit."),
     "hang_ups": (("via",), "Requests and rpc that were stopped because their client was gone."),
     "audit_rows": (("action", "outcome"), "Audit rows written by this process."),
     "jobs": (("job", "outcome"), "Runs of jobs: done, failed (and tried again), parked (given up)."),

@@ -15,7 +15,6 @@ from litestar import Request
 from litestar.exceptions import HTTPException
 from litestar.types import Empty
 
-from app.pipeline.headers import sent
 from app.pipeline.stay import sending
 from domain.errors import FieldError, Invalid, Malformed
 
@@ -97,7 +96,9 @@ async def refuse_nothing(request: Request[Any, Any, Any]) -> None:
     """A handler that takes a body gets one (a before_request hook); Litestar would say `'data'`."""
     if request.route_handler.parsed_data_field is None:
         return
-    if (sent(request.scope, b"content-encoding") or b"identity").strip().lower() != b"identity":
+    # All of them: a second one is a coding as well (RFC 9110, 5.3).
+    codings = (value for name, value in request.scope["headers"] if name == b"content-encoding")
+    if any(coding.strip().lower() not in (b"", b"identity") for coding in codings):
         # Unpacked, a kilobyte may be a gigabyte.
         raise HTTPException(
             status_code=415,

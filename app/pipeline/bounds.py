@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.pipeline import seen
 from app.pipeline.errors import Problem
 from app.pipeline.load import Load, retry_after_s
 from app.pipeline.request_id import request_id
@@ -99,6 +100,7 @@ async def _serve(
 async def _refuse(scope: Scope, send: Send) -> None:
     """Past everything that makes an answer of an error: this must be cheap."""
     wait_s = retry_after_s()
+    seen.problem(scope, Overloaded.code, {})
     problem = Problem(
         type="about:blank",
         title="Service Unavailable",

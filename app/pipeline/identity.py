@@ -23,6 +23,8 @@ from domain.teams import policy
 USER_AGENT_MAX = 400
 # `opt` of a route, or of all in a controller, that API keys may use; its verb asks for a scope.
 BY_KEY: Final = {"by_key": True}
+# `opt` of a route that is for the platform's staff, as its handler requires; told by /api/_router.
+FOR_STAFF: Final = {"for_staff": True}
 # `opt` of a route that some may use who do not say who they are: request -> Actor, or None for all others.
 LET_IN: Final = "let_in"
 

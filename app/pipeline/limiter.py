@@ -6,7 +6,9 @@ Promises
     with a burst of `limit` lets nearly twice as many into one minute: docs/decisions/0028.)
   - One Lua call a question, and one for all who ask while another one is under way.
   - While Redis is away, or does not answer within WITHIN_S, this process counts by itself, up to its share:
-    `limit` divided by the processes that there were when Redis was last heard of. Nobody waits for Redis
+    `limit` divided by the most processes that there were in the last FORGOTTEN_AFTER_S in which Redis was
+    heard of. A process says that it is there before it serves (`look`), and each looks every LOOK_EVERY_S:
+    only of one that began less than that before Redis went may the others not know. Nobody waits for Redis
     twice: `run` looks when it is back. What is counted on one side is not known on the other.
 
 On Redis: a list `maycole:limit:<key>` of microseconds, which goes when nothing in it counts any more, and a
@@ -33,9 +35,8 @@ log = logging.getLogger("maycole.limiter")
 WITHIN_S: Final = 0.5  # a process that has much to do answers itself later than Redis does
 AT_ONCE_MAX: Final = 128  # questions in one call, which nobody else can interrupt
 CONNECTIONS_MAX: Final = 4
-HEARD_EVERY_S: Final = 5.0
-TRY_AGAIN_EVERY_S: Final = 1.0
-FORGOTTEN_AFTER_S: Final = 15  # a process that says nothing
+LOOK_EVERY_S: Final = 1.0
+FORGOTTEN_AFTER_S: Final = 15  # a process that says nothing, and how many there were
 PROCESSES_UNKNOWN: Final = 4  # as many there are thought to be, until Redis was heard of once
 KEYS_MAX: Final = 50_000  # in memory, of each kind
 
@@ -132,6 +133,7 @@ class Limiter:
         self._refused: dict[str, float] = {}
         self._waiting: deque[_Question] = deque()
         self._asking: asyncio.Task[None] | None = None
+        self._heard: deque[tuple[float, int]] = deque()  # when, how many processes
         self.is_shared = True
         self.processes = PROCESSES_UNKNOWN
 
@@ -148,16 +150,32 @@ class Limiter:
         return await question.answer
 
     async def run(self) -> None:
-        """Say that this process is there, count the others, and look whether Redis is back. Never returns."""
+        """Look, again and again. Never returns."""
         while True:
-            try:
-                async with asyncio.timeout(2 * WITHIN_S):
-                    self.processes = await self._count([_PROCESSES], [self._name, FORGOTTEN_AFTER_S])
-            except GONE as lost:
-                self._lost(lost)
-            else:
-                self.is_shared = True
-            await asyncio.sleep(HEARD_EVERY_S if self.is_shared else TRY_AGAIN_EVERY_S)
+            await self.look()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def look(self) -> None:
+        """Say that this process is there, count the others, see whether Redis is back.
+
+        Raises nothing foreseen. To be awaited before a process serves: from then on the others leave it its
+        share.
+        """
+        try:
+            async with asyncio.timeout(2 * WITHIN_S):
+                there_are = await self._count([_PROCESSES], [self._name, FORGOTTEN_AFTER_S])
+        except GONE as lost:
+            self._lost(lost)
+            return
+        at = time.monotonic()
+        if not self.is_shared:
+            # Redis may have come back empty: until all have looked, as many are there as there were.
+            self._heard = deque([(at, self.processes)])
+        self._heard.append((at, there_are))
+        while self._heard[0][0] <= at - FORGOTTEN_AFTER_S:
+            self._heard.popleft()
+        self.processes = max(count for _, count in self._heard)
+        self.is_shared = True
 
     async def close(self) -> None:
         """The others may have this process's share at once."""

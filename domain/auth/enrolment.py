@@ -24,7 +24,7 @@ from domain.auth.mfa_model import (
 )
 from domain.auth.ways_in import Way
 from domain.clock import now
-from domain.errors import Conflict, Forbidden, NotFound
+from domain.errors import Conflict, NotFound
 from domain.record import record
 from domain.users import service as users
 
@@ -92,7 +92,7 @@ async def confirm(actor: Actor, code: str) -> ShownCodes:
             failed = SecondFactorFailed(team_id=_team(actor), user_id=actor.user, factor="totp")
             await record(actor, failed)
     if not right:
-        raise mfa.wrong(Forbidden)
+        raise mfa.wrong_in_session()
     return ShownCodes(recovery_codes=codes)
 
 

@@ -37,6 +37,7 @@ from domain.users import service as users
 FRESH_FOR: Final = timedelta(minutes=10)
 TOKEN_LASTS: Final = timedelta(minutes=5)
 Proof = str | Assertion
+_WRONG: Final = "This code or passkey is not right, or was used before."
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -136,7 +137,7 @@ async def gate(actor: Actor, proof: proofs.Proof, *, code: str | None = None) ->
         await hold(user_id, code)
         shown = await prove(actor, account, code)
     if shown is None:
-        raise wrong(Unauthenticated)
+        raise wrong_at_sign_in()
     return msgspec.structs.replace(proof, amr=proof.amr + shown.amr, second_factor_at=now())
 
 
@@ -228,7 +229,7 @@ async def step_up(actor: Actor, given: StepUp) -> SteppedUpUntil:
                 actor, SteppedUp(team_id=actor.personal_team_id, user_id=actor.user, factor=shown.factor)
             )
     if shown is None:
-        raise wrong(Forbidden)
+        raise wrong_in_session()
     return SteppedUpUntil(second_factor_at=at, fresh_until=at + FRESH_FOR)
 
 
@@ -263,9 +264,14 @@ def one_of(code: str | UnsetType, credential: Assertion | UnsetType) -> Proof:
     raise Invalid(detail, errors=(FieldError("/code", "required", detail),))
 
 
-def wrong(kind: type[Unauthenticated] | type[Forbidden]) -> Exception:
+def wrong_at_sign_in() -> Unauthenticated:
     """The same words for whatever was wrong with it."""
-    return kind("This code or passkey is not right, or was used before.", code="wrong_code")
+    return Unauthenticated(_WRONG, code="wrong_code")
+
+
+def wrong_in_session() -> Forbidden:
+    """The same, for somebody who is signed in."""
+    return Forbidden(_WRONG, code="wrong_code")
 
 
 async def _judged(actor: Actor, account: Actor, proof: Proof, purpose: Purpose) -> tuple[Shown | None, str]:

@@ -36,7 +36,7 @@ async def verify(actor: Actor, given: SecondStep) -> SignedIn:
         if shown is not None and await one_time.spend("mfa", given.mfa_token) is None:
             raise _invalid()
     if shown is None:
-        raise mfa.wrong(Unauthenticated)
+        raise mfa.wrong_at_sign_in()
     return await auth.signed_in(
         actor, msgspec.structs.replace(first, amr=first.amr + shown.amr, second_factor_at=now())
     )

@@ -66,14 +66,12 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class TooMany(RateLimited):
-    """`too_many_attempts`: somebody has to wait, because of what was counted for `key`."""
+    """Too many attempts have failed; `retryAfter` (seconds) is among the details. `key`: counted for what."""
+
+    code = "too_many_attempts"
 
     def __init__(self, key: Key, wait_s: int) -> None:
-        super().__init__(
-            "Too many attempts have failed: wait before the next one.",
-            code="too_many_attempts",
-            retryAfter=wait_s,
-        )
+        super().__init__("Too many attempts have failed: wait before the next one.", retryAfter=wait_s)
         self.key = key
 
 

@@ -59,6 +59,20 @@ def test_every_command_explains_itself(parse: Callable[..., tuple[object, str]],
         assert "DATABASE_URL" in text, "the settings it reads are among what it explains"
 
 
+def test_up_names_every_variable_that_it_obeys(parse: Callable[..., tuple[object, str]]) -> None:
+    """All that are read, but those of builds, of workers of several, and of where doubles of vendors are."""
+    not_its_own = {"MAYCOLE_COMMIT", "METRICS_LISTEN", "PROMETHEUS_MULTIPROC_DIR"}
+    not_its_own |= {"PASSWORDS_ONLINE_BASE", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}
+    sources = "".join(path.read_text() for path in (Path(__file__).parents[2] / "app").glob("config*.py"))
+    read = {*re.findall(r'"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"', sources), "HOST", "PORT"}
+    assert {"TRUSTED_PROXIES", "SENTRY_DSN", "OAUTH_GITHUB"} <= read
+    _, text = parse("up", "--help")
+    named = {name for name in read if re.search(rf"\b{name}\b", text)}
+    left = {name for name in read - named - not_its_own if not name.startswith("OAUTH_")}
+    assert left == set()
+    assert "OAUTH_…" in text
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -65,6 +65,7 @@ async def fail_midway(application):
 
 async def stop_with_a_job_at_work(application):
     async with app.lifespan.lifespan(application):
+        print(len(application.state.process.limiter._heard))
         async with db.transaction():
             await jobs.enqueue(JOB, Nothing())
         await began.wait()
@@ -110,10 +111,15 @@ async def ran(config: Config, script: str) -> bytes:
 async def test_a_start_that_fails_midway_closes_what_it_opened_whatever_else_fails(
     told: tuple[bytes, PubSub],
 ) -> None:
-    said, is_pool_closed, listeners, tasks = json.loads(told[0])
+    said, is_pool_closed, listeners, tasks = json.loads(told[0].splitlines()[0])
     assert said == ["to close failed as well", "the start failed"]
     assert is_pool_closed
     assert (listeners, tasks) == (0, 0)
+
+
+async def test_a_process_has_said_that_it_is_there_before_it_serves(told: tuple[bytes, PubSub]) -> None:
+    """Else the others would not know of it if Redis went now, and their shares (limits) were too large."""
+    assert told[0].splitlines()[1] == b"1"
 
 
 async def test_what_a_job_commits_while_the_process_stops_is_announced(told: tuple[bytes, PubSub]) -> None:

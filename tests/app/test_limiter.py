@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+import redis.asyncio
 
 from app.config import Config
 from app.pipeline.limiter import PROCESSES_UNKNOWN, Limiter
@@ -127,10 +128,17 @@ async def test_without_redis_each_process_lets_in_its_share(away: str) -> None:
     await limiter.close()
 
 
-async def test_processes_know_how_many_they_are(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert config.redis_url is not None
-    monkeypatch.setattr("app.pipeline.limiter._PROCESSES", new_key())  # the app under test is not among them
-    first, second = Limiter(config.redis_url), Limiter(config.redis_url)
+@pytest.fixture
+async def apart(config: Config) -> str:
+    """Where nobody else is counted: the app of these tests is not among those who say here that they are."""
+    where = f"{config.redis_url}?db=7"
+    async with redis.asyncio.Redis.from_url(where) as client:
+        await client.flushdb()
+    return where
+
+
+async def test_processes_know_how_many_they_are(apart: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = Limiter(apart), Limiter(apart)
     first.is_shared = second.is_shared = False
     running = [asyncio.create_task(limiter.run()) for limiter in (first, second)]
     async with asyncio.timeout(60):
@@ -141,9 +149,37 @@ async def test_processes_know_how_many_they_are(config: Config, monkeypatch: pyt
     await end(running)
     await first.close()
 
+    monkeypatch.setattr("app.pipeline.limiter.FORGOTTEN_AFTER_S", 1)
     again = asyncio.create_task(second.run())
     async with asyncio.timeout(60):
         while second.processes != 1:
             await asyncio.sleep(0.01)
     await end([again])
+    await second.close()
+
+
+async def test_who_has_looked_once_has_a_share_from_then_on(apart: str) -> None:
+    limiters = [Limiter(apart) for _ in range(3)]
+    for limiter in limiters:
+        await limiter.look()
+    assert [limiter.processes for limiter in limiters] == [1, 2, 3]
+    await limiters[0].look()
+    assert limiters[0].processes == 3
+    for limiter in limiters:
+        await limiter.close()
+
+
+async def test_a_redis_that_comes_back_empty_makes_no_share_larger(apart: str) -> None:
+    first, second = Limiter(apart), Limiter(apart)
+    await first.look()
+    await second.look()
+    for is_noticed in (False, True):
+        async with redis.asyncio.Redis.from_url(apart) as client:
+            await client.flushdb()
+        if is_noticed:  # and lasts longer than anybody is remembered
+            second.is_shared = False
+            second._heard.clear()
+        await second.look()
+        assert second.processes == 2
+    await first.close()
     await second.close()

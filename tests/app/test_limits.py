@@ -13,6 +13,7 @@ import pytest
 import websockets
 
 from app.config import Config
+from tests.app.reading_metrics import Scraper, staff_scraper
 from tests.conftest import ORIGIN
 from tests.factories import Api, Person
 from tests.processes import MAYCOLE, running
@@ -38,6 +39,12 @@ async def ours(limited: str) -> AsyncIterator[Api]:
         yield Api(http)
 
 
+@pytest.fixture
+async def scrape(ours: Api, api: Api) -> Scraper:
+    """What it counts."""
+    return (await staff_scraper(api)).at(ours.http)
+
+
 def of(address: str) -> Headers:
     return {"X-Forwarded-For": address}
 
@@ -59,8 +66,19 @@ async def statuses(ours: Api, count: int, *where: Any, **more: Any) -> Counter[i
     return Counter(answer.status_code for answer in answers)
 
 
-async def test_a_hundred_of_two_hundred_at_once_are_answered_to_one_address(ours: Api) -> None:
+async def refused_by(scrape: Scraper) -> Counter[str]:
+    """How often each policy has refused so far."""
+    names = ("public", "authenticated", "teams", "create_team")
+    counted = await scrape.values("rate_limited_total", *({"policy": name} for name in names))
+    return Counter(dict(zip(names, map(int, counted), strict=True)))
+
+
+async def test_a_hundred_of_two_hundred_at_once_are_answered_to_one_address(
+    ours: Api, scrape: Scraper
+) -> None:
+    before = await refused_by(scrape)
     assert await statuses(ours, 200, "GET", "/_router", headers=of("203.0.113.1")) == {200: 100, 429: 100}
+    assert await refused_by(scrape) - before == {"public": 100}
 
     refused = await ours.call("GET", "/_router", headers={"Origin": ORIGIN, **of("203.0.113.1")})
     problem = refused.json()
@@ -116,10 +134,13 @@ async def test_a_token_that_is_no_good_costs_its_address_and_a_good_one_costs_it
     assert left(known, "authenticated") == 999
 
 
-async def test_ten_teams_a_minute_beside_what_else_is_asked_of_teams(ours: Api, api: Api) -> None:
-    ann = here(await api.person("Ann"), ours)
+async def test_ten_teams_a_minute_beside_what_else_is_asked_of_teams(
+    ours: Api, api: Api, scrape: Scraper
+) -> None:
+    ann, before = here(await api.person("Ann"), ours), await refused_by(scrape)
     made = [await ann.post("/teams", {"name": f"Team {number}"}) for number in range(12)]
     assert Counter(answer.status_code for answer in made) == {201: 10, 429: 2}
+    assert await refused_by(scrape) - before == {"create_team": 2}
     assert made[0].headers["RateLimit-Policy"] == '"teams";q=500;w=60, "create_team";q=10;w=60'
     assert left(made[-1], "create_team") == 0
     # What was refused has cost nothing of the other.
@@ -135,8 +156,10 @@ async def socket(url: str, address: str) -> AsyncIterator[Raw]:
         yield Raw(opened)
 
 
-async def test_commands_draw_on_the_budget_of_their_user(limited: str, ours: Api, api: Api) -> None:
-    ann = here(await api.person("Ann"), ours)
+async def test_commands_draw_on_the_budget_of_their_user(
+    limited: str, ours: Api, api: Api, scrape: Scraper
+) -> None:
+    ann, before = here(await api.person("Ann"), ours), await refused_by(scrape)
     channel = f"inventory:{ann.personal_team_id}"
     async with socket(limited, "203.0.113.7") as client:
         assert "connect" in await client.ask(connect={"token": ann.token})
@@ -155,30 +178,37 @@ async def test_commands_draw_on_the_budget_of_their_user(limited: str, ours: Api
         codes = [message["error"]["code"] for message in client.in_order if message.get("id", 0) >= 100]
         # 996 were left.
         assert codes == [103] * 996 + [111] * 4
+    assert await refused_by(scrape) - before == {"authenticated": 4}
     assert (await ann.get("/users/me")).status_code == 429
     # There is no way around it by coming again; SDKs wait, and try later.
     async with socket(limited, "203.0.113.7") as client:
         error = (await client.ask(connect={"token": ann.token}))["error"]
         assert (error["code"], error["temporary"]) == (111, True)
+    follows = {"token": ann.token, "channel": channel}
+    assert (await ours.http.get("/connection/uni_sse", params=follows)).status_code == 429
+    assert await refused_by(scrape) - before == {"authenticated": 4 + 3}
 
 
 async def test_an_address_that_shows_bad_tokens_is_told_to_come_later_and_good_ones_come_in(
-    limited: str, ours: Api, api: Api
+    limited: str, ours: Api, api: Api, scrape: Scraper
 ) -> None:
     ann, address = here(await api.person("Ann"), ours), "203.0.113.8"
     await statuses(ours, 99, "GET", "/_router", headers=of(address))
+    before = await refused_by(scrape)
     codes = []
     for _ in range(3):
         async with socket(limited, address) as client:
             await client.send({"id": 1, "connect": {"token": "x.y.z"}})
             codes.append(await client.closed())
     assert codes == [3500, 3013, 3013]
+    assert await refused_by(scrape) - before == {"public": 2}
     for _ in range(3):
         async with socket(limited, address) as client:
             assert "connect" in await client.ask(connect={"token": ann.token})
     uplink = {"session": "no such", "node": "here", "data": "{}"}
     lost = await ours.http.post("/emulation", json=uplink, headers=of(address))
     assert lost.status_code == 429
+    assert await refused_by(scrape) - before == {"public": 3}
 
 
 async def test_the_address_that_a_proxy_tells_of_is_the_one_that_is_kept(ours: Api, api: Api) -> None:

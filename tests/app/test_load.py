@@ -1,6 +1,7 @@
 """More requests than can be answered in time: some are refused at once, and say when to come back."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from app import event_loop
 from app.pipeline.load import GROW, LEAST, MOST, SENDING_MAX, WAIT_MAX_S, Load
 from domain import db, measures
 from tests.app.company import problem
+from tests.app.reading_metrics import Scraper, staff_scraper
 from tests.conftest import ORIGIN, Served
 from tests.factories import Api, Person
 from tests.raw import raw
@@ -29,6 +31,11 @@ def full(served: Served, monkeypatch: pytest.MonkeyPatch) -> Load:
     load: Load = served.app.state.load
     monkeypatch.setattr(load, "begin", lambda: _counted(load))
     return load
+
+
+@pytest.fixture
+async def scrape(api: Api) -> Scraper:
+    return await staff_scraper(api)
 
 
 def _counted(load: Load) -> bool:
@@ -92,6 +99,17 @@ async def test_who_is_refused_is_told_so_by_a_problem_like_any_other(ann: Person
     assert body["instance"] == "/api/inventory"
     assert refused.headers["Access-Control-Allow-Origin"] == ORIGIN, "a page may read it"
     assert refused.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_what_is_refused_is_in_the_log_and_in_the_metrics_by_its_code(
+    scrape: Scraper, ann: Person, full: Load, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = await scrape.value("problems_total", code="overloaded")
+    with caplog.at_level(logging.INFO, "maycole.requests"):
+        problem(await ann.get("/inventory"), 503, "overloaded")
+    [line] = [line for line in caplog.records if line.name == "maycole.requests"]
+    assert (line.fields["status"], line.fields["code"]) == (503, "overloaded")  # type: ignore[attr-defined]
+    assert await scrape.value("problems_total", code="overloaded") == before + 1
 
 
 async def test_health_and_open_sockets_go_on(ann: Person, api: Api, url: str, full: Load) -> None:

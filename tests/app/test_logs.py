@@ -266,6 +266,22 @@ def test_what_is_louder_than_others_is_as_quiet_as_they_are_where_that_is_more(r
         assert logging.getLogger(named).filter(record)
 
 
+def test_a_signal_that_comes_amid_a_request_is_not_on_its_behalf(
+    handler: Handler, tmp_path: Path, root_level: None
+) -> None:
+    logging.getLogger().setLevel(logging.INFO)
+    log_levels.log.addHandler(handler)
+    try:
+        with behalf.working_for("req_of_somebody"):
+            log_levels._step(signal.SIGUSR1, None)
+            assert behalf.request_id() == "req_of_somebody"
+    finally:
+        log_levels.log.removeHandler(handler)
+    said = msgspec.json.decode(written(handler, tmp_path))
+    assert said["event"] == "the log level is DEBUG"
+    assert "request_id" not in said
+
+
 def test_a_line_is_counted_without_a_lock_that_whoever_it_interrupts_may_hold(
     handler: Handler, log: logging.Logger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

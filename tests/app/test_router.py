@@ -1,6 +1,7 @@
 """/api/_router says what there is: routes and commands, who may, how often, and whether twice is once."""
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -15,8 +16,14 @@ from app.pipeline.policies import POLICIES
 from channels import protocol
 from channels.commands import COMMANDS
 from tests.app.test_routes import CONTRACT
+from tests.authz import matrix
 from tests.conftest import Served
 from tests.factories import Api
+
+
+def as_told(route: str) -> str:
+    """`{item_id}` is `{itemId}` for clients."""
+    return re.sub(r"_([a-z])(?=\w*})", lambda after: after[1].upper(), route)
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +55,24 @@ def test_every_route_there_is_and_every_one_of_the_contract_is_told(
     }
     routes = [f"{route['method']} {route['path']}" for route in told["routes"]]
     assert len(routes) == len(set(routes))
-    assert set(routes) == there
-    assert set(routes) >= {" ".join(line.split()) for line in CONTRACT.strip().splitlines()}
+    assert set(routes) == set(map(as_told, there))
+    assert set(routes) >= {as_told(" ".join(line.split())) for line in CONTRACT.strip().splitlines()}
+
+
+async def test_parameters_have_the_names_that_openapi_gives_them(api: Api, told: dict[str, Any]) -> None:
+    document = (await api.call("GET", "/docs/openapi.json")).json()
+    described = {
+        f"{method.upper()} {path}" for path, operations in document["paths"].items() for method in operations
+    }
+    assert "DELETE /api/auth/sessions/{sessionId}" in described
+    assert described <= {f"{route['method']} {route['path']}" for route in told["routes"]}
+
+
+def test_what_is_for_staff_says_so(told: dict[str, Any]) -> None:
+    said = {f"{one['method']} {one['path']}" for one in told["routes"] if one["scope"] == "staff"}
+    rows = {as_told(route.route) for route in matrix.read().routes if route.section == "staff"}
+    assert said == rows
+    assert len(said) >= 3
 
 
 def test_every_command_is_told(told: dict[str, Any]) -> None:
@@ -76,9 +99,11 @@ def test_every_policy_is_of_use_and_every_name_is_of_a_policy(told: dict[str, An
         ("POST /api/auth/verify-email/resend", "session", ["authenticated"], True),
         ("GET /api/auth/api-keys", "session", ["authenticated"], False),
         ("GET /api/inventory", "session or key", ["authenticated"], False),
-        ("PATCH /api/inventory/{item_id}", "session or key", ["authenticated"], True),
+        ("PATCH /api/inventory/{itemId}", "session or key", ["authenticated"], True),
         ("POST /api/teams", "session", ["teams", "create_team"], True),
-        ("PUT /api/teams/{team_id}/roles/{role}", "session or key", ["teams"], True),
+        ("PUT /api/teams/{teamId}/roles/{role}", "session or key", ["teams"], True),
+        ("GET /api/users", "staff", ["authenticated"], False),
+        ("GET /api/metrics", "staff", [], False),
         ("GET /api/health", "public", [], False),
         ("GET /api/docs/openapi.json", "public", [], False),
         ("POST /emulation", "public", [], False),

@@ -11,6 +11,7 @@ import pytest
 from channels import client_pb2 as pb
 from channels.live import Live
 from domain import channels
+from domain.versions import NEWEST, SUPPORTED
 from tests.factories import Api, Person, item
 from tests.listener import Listeners
 from tests.raw import Raw, raw
@@ -114,6 +115,15 @@ async def test_a_stranger_finds_nothing_and_a_viewer_may_look_but_not_touch(api:
         over_http = (await eve.get(path.removeprefix("/api"))).json()
         for_eve = await call(stranger, f"GET {path}")
         assert {**for_eve["body"], "requestId": ""} == {**over_http, "requestId": ""}
+
+
+async def test_a_version_of_the_api_is_asked_for_as_over_http(line: Raw) -> None:
+    newest = await call(line, "GET /api/users/me")
+    asked = await call(line, "GET /api/users/me", api_version=NEWEST)
+    assert (asked["status"], asked["body"]) == (200, newest["body"])
+    unknown = await call(line, "GET /api/users/me", api_version="2001-01-01")
+    assert (unknown["status"], unknown["body"]["code"]) == (400, "unknown_api_version")
+    assert unknown["body"]["supported"] == list(SUPPORTED)
 
 
 async def test_a_version_that_is_gone_is_answered_with_what_is_there(ann: Person, line: Raw) -> None:

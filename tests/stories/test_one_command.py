@@ -1,15 +1,18 @@
-"""`maycole up`: one command starts everything; a SIGKILL costs nothing; Ctrl-C leaves nothing running."""
+"""`maycole up`: one command starts everything; a SIGKILL costs nothing, of it or of its Redis; Ctrl-C leaves
+nothing running."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
-from tests.factories import PASSWORD, Person, api_of, item
-from tests.processes import MAYCOLE, Reader
+from tests.factories import PASSWORD, Api, Person, api_of, item
+from tests.processes import MAYCOLE, SAYS_WITHIN_S, Reader
 
 LISTEN = Path(__file__).parents[2] / "docs" / "examples" / "listen.py"
 
@@ -33,7 +36,26 @@ async def _listen(url: str, person: Person, team: str) -> Reader:
     return Reader(process)
 
 
-async def test_everything_starts_survives_a_kill_and_stops_with_one_command(ground: Path) -> None:
+@contextlib.contextmanager
+def _redis_that_does_not_start(data_dir: Path) -> Iterator[None]:
+    """Until the block ends; the one that runs goes on."""
+    conf = data_dir / "redis.conf"
+    good = conf.read_text()
+    conf.write_text(f"{good}no-such-setting yes\n")
+    try:
+        yield
+    finally:
+        conf.write_text(good)
+
+
+async def _until_health_is(api: Api, status: str) -> None:
+    async with asyncio.timeout(SAYS_WITHIN_S):
+        while (answer := await api.call("GET", "/health")).json()["data"]["status"] != status:
+            assert answer.status_code == 200, answer.text
+            await asyncio.sleep(0.05)
+
+
+async def test_everything_starts_survives_kills_and_stops_with_one_command(ground: Path) -> None:
     data_dir = ground / "up"
     first, url = await _up(data_dir, 0)
     screen = None
@@ -62,6 +84,16 @@ async def test_everything_starts_survives_a_kill_and_stops_with_one_command(grou
             assert (await screen.until(r"^ +(\d+)  inventory.adjusted  Coffee beans: 8"))[1] == "3"
             looked = [line for line in screen.lines if line.startswith("looked")]
             assert looked == ["looked: 1 items at 1"], "what was missed was recovered"
+
+            with _redis_that_does_not_start(data_dir):
+                os.kill(int((data_dir / "redis" / "redis.pid").read_text()), signal.SIGKILL)
+                await _until_health_is(api, "degraded")
+                assert (await ann.post(adjust, {"delta": 1, "reason": "found"})).status_code == 200
+                assert (await screen.until(r"^ +(\d+)  inventory.adjusted  Coffee beans: 9"))[1] == "4"
+            await last.until("redis: ready")
+            await _until_health_is(api, "ok")
+            assert (await ann.post(adjust, {"delta": 1, "reason": "found"})).status_code == 200
+            assert (await screen.until(r"^ +(\d+)  inventory.adjusted  Coffee beans: 10"))[1] == "5"
 
         started = psutil.Process(last.process.pid).children(recursive=True)
         assert any("postgres" in child.name() for child in started)

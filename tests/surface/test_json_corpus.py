@@ -93,6 +93,18 @@ async def test_a_compressed_body_is_not_unpacked(scene: Scene, coding: str, body
     assert answer.headers["Accept-Encoding"] == "identity"
 
 
+@pytest.mark.parametrize("second", ["gzip", "identity"])
+async def test_a_coding_is_not_hidden_behind_one_that_is_none(scene: Scene, second: str) -> None:
+    headers = [
+        ("Content-Type", "application/json"),
+        ("Authorization", f"Bearer {scene.acme.owner.token}"),
+        ("Content-Encoding", "identity"),
+        ("Content-Encoding", second),
+    ]
+    answer = await scene.api.http.post("/api/inventory", content=GOOD, headers=headers)
+    assert answer.status_code == (201 if second == "identity" else 415), answer.text
+
+
 async def test_a_body_may_come_in_pieces(scene: Scene) -> None:
     async def pieces() -> Any:
         for byte in GOOD:

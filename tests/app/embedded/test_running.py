@@ -37,7 +37,7 @@ def test_both_answer_at_their_urls_and_nowhere_else(data_dir: Path, monkeypatch:
         assert asked(servers.database_url, "SHOW server_encoding") == "UTF8"
         assert asked(servers.database_url, "SHOW fsync") == "on"
         assert pinged(servers.redis_url)
-        assert servers.dead() is None
+        assert (servers.postgres.ending(), servers.redis.ending()) == (None, None)
         assert [line.split(" in ")[0] for line in said] == ["postgres: ready", "redis: ready"]
         for child in (servers.postgres, servers.redis):
             sockets = psutil.Process(child.pid).net_connections("all")
@@ -112,7 +112,7 @@ def test_a_killed_server_starts_again_at_the_same_address(data_dir: Path) -> Non
             child.kill()
             assert not child.is_running()
         assert all(gone(backend.pid) for backend in backends)
-        assert servers.dead() is None, "we did it"
+        assert (servers.postgres.ending(), servers.redis.ending()) == (None, None), "we did it"
         for child in (servers.postgres, servers.redis):
             child.start()
             assert child.is_running()
@@ -128,12 +128,12 @@ def test_a_server_that_ends_by_itself_is_noticed(data_dir: Path, name: str) -> N
     with Embedded(data_dir, durable=False) as servers:
         child = getattr(servers, name)
         os.kill(child.pid, signal.SIGKILL)
-        until(servers.dead)
-        assert servers.dead().startswith(f"{name} was ended by SIGKILL: ")
-        assert "ready" in servers.dead().lower(), "it says what it said last"
+        until(child.ending)
+        assert child.ending().startswith(f"{name} was ended by SIGKILL: ")
+        assert "ready" in child.ending().lower(), "it says what it said last"
         assert not child.is_running()
         child.start()
-        assert servers.dead() is None
+        assert child.ending() is None
 
 
 def test_a_server_that_will_not_start_says_why_and_nothing_is_left(data_dir: Path) -> None:
