@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
+import app.equipment  # noqa: F401 - with it comes every kind of job: some are kept for less than others
 from app.config import Config
 from app.failed import CommandFailed
 from domain import db, job_store

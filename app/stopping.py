@@ -11,8 +11,10 @@ Whoever asks a second time gets it at once, as if by SIGKILL: what is promised h
 """
 
 import asyncio
+import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from socket import socket
 from types import FrameType
 from typing import Any
@@ -35,6 +37,16 @@ class StoppingServer(uvicorn.Server):
             # A process of which a part has died has nothing to wait for.
             await asyncio.sleep(0 if self._died() else state["config"].shutdown_delay_s)
         await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As upstream, which dies of the signal in the end; what was logged until then is written first."""
+        with super().capture_signals():
+            try:
+                yield
+            finally:
+                for handler in logging.getLogger().handlers:
+                    handler.flush()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         died = self._died()

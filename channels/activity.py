@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Final
 
-from channels.bus import GONE, Bus
+from channels.bus import TORN, Bus
 from channels.bus_format import PREFIX
 
 log = logging.getLogger("maycole.activity")
@@ -64,12 +64,12 @@ class Activity:
                     self.saw(user_id)
             try:
                 await self._say()
-            except (*GONE, RuntimeError) as lost:
+            except TORN as lost:
                 log.debug("cannot say who is active: %s", lost)  # others say loudly that Redis is away
             await asyncio.sleep(SAY_EVERY_S)
 
     async def _say(self) -> None:
-        """Raises what is in bus.GONE, and RuntimeError; what was not said then is still noted."""
+        """Raises what is in bus.TORN; what was not said then is still noted."""
         now = self._minute
         self._keep(now, self._seen)
         self._seen = set()

@@ -51,6 +51,8 @@ OUTBOX_MAX: Final = 10_000
 AT_ONCE: Final = 256
 
 GONE = (RedisError, OSError, TimeoutError)
+# And by a link of the pool that broke: what uvloop and asyncio then say redis-py passes on as it is.
+TORN = (*GONE, RuntimeError, AttributeError)
 
 
 class Listener(msgspec.Struct):
@@ -177,7 +179,7 @@ class Bus:
                 for name, body in batch:
                     pipeline.publish(name, body)
                 await pipeline.execute()
-            except (*GONE, RuntimeError) as lost:  # RuntimeError: see _send
+            except TORN as lost:
                 log.warning("cannot publish to Redis: %s", lost)
                 self.dropped += len(batch)
                 self.speaking = False
@@ -205,7 +207,7 @@ class Bus:
             await asyncio.sleep(TRY_AGAIN_AFTER_S)
             try:
                 await self._speaking.ping()
-            except (*GONE, RuntimeError):
+            except TORN:
                 continue  # said once already; health tells that it lasts
             while not self._outbox.empty():
                 self._outbox.get_nowait()

@@ -18,7 +18,7 @@ from litestar.exceptions import HTTPException
 
 from channels import client_pb2 as pb
 from channels.budget import too_many
-from channels.bus import GONE
+from channels.bus import TORN
 from channels.connection import Connection
 from channels.endpoint import carry_out
 from channels.live import Live
@@ -165,7 +165,7 @@ async def emulation(request: Request[Any, Any, Any]) -> None:
         raise HTTPException(status_code=413, detail=f"A frame has {FRAME_BYTES_MAX} bytes at most.")
     try:
         found = await live.emulation.deliver(node, session, frame)
-    except (*GONE, RuntimeError) as lost:
+    except TORN as lost:
         log.warning("cannot pass an uplink on: %s", lost)
         raise Unavailable("Sessions elsewhere cannot be reached now.", retryAfter=RETRY_AFTER_S) from lost
     if not found:

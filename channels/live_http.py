@@ -29,6 +29,7 @@ EXTENSION: Final = "maycole.http"
 IDLE_FOR_S: Final = 0.5
 SILENT_FOR_S: Final = 30.0  # without a word from the beginning
 HEAD_WITHIN_S: Final = 10.0
+_FRAMING: Final = (b"content-length", b"transfer-encoding")
 HEAD_BYTES_MAX: Final = 256 * 1024  # a frame of 64 KiB in an address of server-sent events, all in escapes
 
 
@@ -44,6 +45,7 @@ class LiveHttp(HttpToolsProtocol):
     _owed: Callable[[], bytes] | None = None  # the refusal, behind the answers that are still to come
     _in_head = False
     _head_bytes = 0
+    _is_reading_on = False  # the parser is told again of a request that there is already
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as upstream
         super().connection_made(transport)
@@ -59,18 +61,19 @@ class LiveHttp(HttpToolsProtocol):
         self._head_is_there()
         if self._work is not None:
             cycle.client_is_gone(self._work)
+        if self._begun is not None:
+            # Upstream tells the newest only, and this one may have others behind it.
+            self._begun.disconnected = True
+            self._begun.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         # What was on its way when it was cut off.
         if self._is_deaf or self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self._refuse("malformed_request")
-        except httptools.HttpParserUpgrade:
-            self._upgrade()
+        rest = data
+        while rest:
+            rest = self._read(rest)
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
@@ -81,13 +84,25 @@ class LiveHttp(HttpToolsProtocol):
             self._late = self.loop.call_later(HEAD_WITHIN_S, self._head_is_late)
 
     def on_message_begin(self) -> None:
+        if self._is_reading_on:
+            return
         super().on_message_begin()
         self._in_head, self._head_bytes = True, 0
         self._head_is_there()  # from here on it has HEAD_WITHIN_S, however long it had said nothing
         extensions: dict[str, Any] = {EXTENSION: self}
         self.scope["extensions"] = extensions
 
+    def on_url(self, url: bytes) -> None:
+        if not self._is_reading_on:
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._is_reading_on:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
+        if self._is_reading_on:
+            return
         self._in_head = False
         self._head_is_there()
         super().on_headers_complete()
@@ -104,14 +119,32 @@ class LiveHttp(HttpToolsProtocol):
         elif self._in_head and self._late is None:
             self._late = self.loop.call_later(HEAD_WITHIN_S, self._head_is_late)  # that of the next request
 
-    def _upgrade(self) -> None:
-        """The request asks for another protocol, and the parser stops behind its head."""
-        if self._should_upgrade():
+    def _read(self, data: bytes) -> bytes:
+        """What is left of it, where the parser stopped because a request asks for another protocol."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._refuse("malformed_request")
+        except httptools.HttpParserUpgrade as stop:
+            if not self._should_upgrade():
+                self._read_on()
+                return data[stop.args[0] :]
             self.handle_websocket_upgrade()
-        else:
-            # It is answered in the one that we speak. Whether a body follows nobody has looked: it must not
-            # be taken for the next request.
-            self._is_deaf, self.cycle.keep_alive = True, False
+        return b""
+
+    def _read_on(self) -> None:
+        """A request is answered in the protocol that we speak, as if it had not asked for another one: who
+        wants HTTP/2 (`Upgrade: h2c`) sends the body with it. A new parser is told how long that is.
+        """
+        framing = b"".join(b"%b: %b\r\n" % header for header in self.headers if header[0] in _FRAMING)
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as upstream
+        self.cycle.more_body, self._is_reading_on = True, True
+        self.cycle.message_event.clear()
+        try:
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % framing)
+        finally:
+            self._is_reading_on = False
 
     def handle_websocket_upgrade(self) -> None:
         if self._stops or self._is_at_work() or len(self.connections) > room.sockets_max():
@@ -120,6 +153,8 @@ class LiveHttp(HttpToolsProtocol):
             method = self.scope["method"].encode()
             self._refuse("busy", handshake.known(method, self.url, self.headers))
             return
+        if self.cycle is not None:
+            self.cycle.transport.write(b"")  # a head without a body is still in there (channels/one_write.py)
         self.connections.discard(self)
         protocol = LiveProtocol(config=self.config, server_state=self.server_state, app_state=self.app_state)
         protocol.connection_made(self.transport)

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from channels import json_format
-from channels.bus import GONE, Bus
+from channels.bus import TORN, Bus
 from channels.bus_format import PREFIX
 from channels.protocol import ClientInfo, Info
 
@@ -144,7 +144,7 @@ class Presence:
                         pipeline.hset(_key(channel), client, msgspec.json.encode(here))
                         pipeline.expire(_key(channel), KEPT_S)
                 await pipeline.execute()
-        except (*GONE, RuntimeError) as lost:
+        except TORN as lost:
             # What is there is said again with the next refresh, and what is not counts no longer by then.
             log.warning("cannot say who is present: %s", lost)
         self._being_said.set()

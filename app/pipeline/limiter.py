@@ -28,7 +28,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from app.pipeline.policies import Policy
-from channels.bus import GONE
+from channels.bus import TORN
+from domain import bugs
 
 log = logging.getLogger("maycole.limiter")
 
@@ -164,7 +165,7 @@ class Limiter:
         try:
             async with asyncio.timeout(2 * WITHIN_S):
                 there_are = await self._count([_PROCESSES], [self._name, FORGOTTEN_AFTER_S])
-        except GONE as lost:
+        except TORN as lost:
             self._lost(lost)
             return
         at = time.monotonic()
@@ -182,7 +183,7 @@ class Limiter:
         try:
             async with asyncio.timeout(2 * WITHIN_S):
                 await self._redis.zrem(_PROCESSES, self._name)
-        except GONE as lost:
+        except TORN as lost:
             log.warning("the other processes find out by themselves that this one is gone: %s", lost)
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
@@ -203,10 +204,10 @@ class Limiter:
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), AT_ONCE_MAX))]
                 try:
                     verdicts = await self._answers(batch)
-                except BaseException as bug:
-                    for question in batch:
-                        question.answer.cancel(f"the limiter failed: {bug}")
-                    raise
+                except Exception as bug:
+                    log.exception("the limiter failed: this process counts these by itself")
+                    bugs.report(bug, where="the limiter")
+                    verdicts = [self._by_itself(question.draws, question.wanted) for question in batch]
                 for question, verdict in zip(batch, verdicts, strict=True):
                     if not question.answer.done():
                         question.answer.set_result(verdict)
@@ -219,7 +220,7 @@ class Limiter:
             try:
                 async with asyncio.timeout(2 * WITHIN_S):
                     said = await self._take(keys, list(_asked(batch)))
-            except GONE as lost:
+            except TORN as lost:
                 self._lost(lost)
             else:
                 return [

@@ -15,6 +15,7 @@ from tests.factories import Api, Person, item
 
 GARBAGE = b"GARBAGE\r\n\r\n"
 VERSION = b"GET /api/version HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LAST = VERSION.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 UPGRADE = (
     b"GET /connection/websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -205,8 +206,28 @@ async def test_what_is_no_websocket_is_answered_as_if_it_had_not_asked_for_an_up
     url: str, quiet: pytest.LogCaptureFixture
 ) -> None:
     upgrade = VERSION.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
-    [said] = await exchange(url, upgrade, VERSION, pause_s=0.02)
-    assert (said.status, said.headers["connection"]) == (200, "close")
+    for parts in ([upgrade, LAST], [upgrade * 500 + LAST]):
+        said = await exchange(url, *parts, pause_s=0.02)
+        assert [each.status for each in said] == [200] * b"".join(parts).count(b"GET")
+
+
+async def test_who_would_rather_speak_http_2_sends_the_body_all_the_same(
+    url: str, ann: Person, quiet: pytest.LogCaptureFixture
+) -> None:
+    thing = await item(ann)
+    sent = adjusting(
+        ann, thing, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk"
+    )
+    head, end, body = sent.partition(b"\r\n\r\n")
+    for parts in (
+        [sent + LAST],
+        [sent, LAST],
+        [head + end, body, LAST],
+        [head + end, body[:5], body[5:] + LAST],
+    ):
+        said = await exchange(url, *parts, pause_s=0.02)
+        assert [each.status for each in said] == [200, 200]
+    assert (await ann.get(f"/inventory/{thing['id']}")).json()["data"]["quantity"] == thing["quantity"] + 4
 
 
 async def test_the_body_of_such_a_request_is_not_the_next_request(
@@ -215,7 +236,7 @@ async def test_the_body_of_such_a_request_is_not_the_next_request(
     thing = await item(ann)
     hidden = adjusting(ann, thing)
     head = f"POST /api/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(hidden)}\r\n"
-    head += "Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    head += "Connection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n"
     [said] = await exchange(url, head.encode(), hidden, pause_s=0.02)
     assert said.status == 400
     assert (await ann.get(f"/inventory/{thing['id']}")).json()["data"]["quantity"] == thing["quantity"]

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import secrets
+import sys
 
 import asyncpg
 import msgspec
@@ -118,3 +119,13 @@ async def test_an_empty_queue_is_said_to_be_empty(config: Config) -> None:
     finally:
         await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await owner.close()
+
+
+async def test_whatever_kind_of_job_is_parked_it_is_known_how_long_it_is_kept() -> None:
+    """In a process that has nothing but the command: which kinds there are is told by who declares them."""
+    asked = "import app.jobs_cli; from domain.parked import kept; print(kept('mail.send'), kept('other'))"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", asked, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await process.communicate()
+    assert said.decode().strip() == "3 days, 0:00:00 14 days, 0:00:00"

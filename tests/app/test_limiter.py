@@ -5,14 +5,17 @@ import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 import pytest
 import redis.asyncio
+import uvloop
 
 from app.config import Config
 from app.pipeline.limiter import PROCESSES_UNKNOWN, Limiter
 from app.pipeline.policies import Policy
 from channels.tasks import end
+from tests.faults.faultproxy import Address, FaultProxy
 
 ROUNDS = 20
 HUNDRED = Policy(100, by="address")
@@ -183,3 +186,39 @@ async def test_a_redis_that_comes_back_empty_makes_no_share_larger(apart: str) -
         assert second.processes == 2
     await first.close()
     await second.close()
+
+
+def test_a_link_that_redis_has_reset_makes_it_count_by_itself_and_harms_nobody(config: Config) -> None:
+    """Under uvloop, where writing to such a link is a RuntimeError that redis-py does not translate."""
+    assert config.redis_url is not None
+    redis_at = urlsplit(config.redis_url)
+
+    async def scenario() -> None:
+        async with await FaultProxy.listen(Address(path=redis_at.path)) as link:
+            for ask in (Limiter.look, lambda limiter: limiter.take([("test:reset", HUNDRED)]), Limiter.close):
+                limiter = Limiter(f"redis://:{redis_at.password}@127.0.0.1:{link.port}?db=8")
+                await limiter.look()
+                assert limiter.is_shared
+                link.reset()
+                while link.links:
+                    await asyncio.sleep(0.01)
+                await ask(limiter)
+                assert limiter.is_shared == (ask is Limiter.close)
+                assert (await limiter.take([("test:reset", HUNDRED)])).granted == 1
+                await limiter.look()
+                assert limiter.is_shared
+                await limiter.close()
+
+    uvloop.run(scenario())
+
+
+async def test_a_mistake_of_its_own_lets_nobody_wait(
+    limiter: Limiter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def wrong(*given: object) -> None:
+        raise ZeroDivisionError
+
+    key = new_key()
+    monkeypatch.setattr(limiter, "_answers", wrong)
+    assert await granted(limiter, key, HUNDRED, 200) == HUNDRED.limit // PROCESSES_UNKNOWN
+    assert "the limiter failed" in caplog.text

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 from collections.abc import AsyncIterator
 from typing import NamedTuple
@@ -10,8 +11,10 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 import pytest
+import uvicorn
 
 from app.config import Config
+from app.stopping import StoppingServer
 from domain import channels
 from tests.factories import Api, Person, api_of
 from tests.listener import Listener, Listeners
@@ -139,3 +142,21 @@ async def _until_refused(url: str) -> None:
             except httpx.TransportError:
                 return
             await asyncio.sleep(0.02)
+
+
+def test_what_was_logged_is_written_before_a_process_dies_of_the_signal_that_it_stopped_for() -> None:
+    """A worker dies of it: nothing that runs at the end of an interpreter runs there."""
+    written: list[bool] = []
+
+    class Kept(logging.Handler):
+        def flush(self) -> None:
+            written.append(True)
+
+    handler = Kept()
+    logging.getLogger().addHandler(handler)
+    try:
+        with StoppingServer(uvicorn.Config("app.main:create_app")).capture_signals():
+            pass
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert written

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 import msgspec
@@ -176,3 +177,23 @@ async def test_ones_own_channel_is_not_for_an_eventsource(http: httpx.AsyncClien
     ann = await api.person("Ann")
     query = {"channel": channels.user(ann.id), "token": ann.token}
     assert (await http.get("/connection/uni_sse", params=query)).status_code == 403
+
+
+async def test_one_whose_client_goes_ends_also_with_another_request_behind_it(
+    url: str, stream: Stream, live: Live
+) -> None:
+    where = urlsplit(url)
+    query = urlencode({"channel": stream.channel, "token": stream.ann.token})
+    before = set(live.connections)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    writer.write(
+        f"GET /connection/uni_sse?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        "GET /api/version HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    )
+    async with asyncio.timeout(WITHIN_S):
+        assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+        await reader.readuntil(b"event: subscribed")
+        assert set(live.connections) - before
+        writer.transport.abort()
+        while set(live.connections) - before:
+            await asyncio.sleep(0.05)

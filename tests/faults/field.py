@@ -86,18 +86,28 @@ class Application:
         assert line.startswith("listening on "), f"it said {line!r}; see {log}"
         self.running = MaycoleProcess(process, line.removeprefix("listening on ").strip())
         self.port = self.running.port
-        await ready(self.url)
+        await self.ready()
+
+    async def ready(self) -> None:
+        """Wait until it says that it is. Raises TimeoutError; AssertionError where it has ended by itself."""
+        async with asyncio.timeout(READY_WITHIN_S), client(base_url=self.url, timeout=5) as http:
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    if (await http.get("/api/health/ready")).status_code == 200:
+                        return
+                self._runs()
+                await asyncio.sleep(0.05)
 
     async def kill(self) -> None:
         """SIGKILL, if it runs. Raises AssertionError where it had ended by itself."""
         if self.running is not None:
+            self._runs()
             process, self.running = self.running, None
-            ended = process.process.returncode
-            assert ended is None, f"it had ended by itself, with {ended}: {mistakes(self.log)}"
             await process.kill()
 
     async def stop(self) -> int:
         """SIGTERM, and wait until it has ended; its exit status."""
+        self._runs()
         assert self.running is not None, "it does not run"
         process, self.running = self.running, None
         try:
@@ -106,15 +116,9 @@ class Application:
             await process.kill()
             raise
 
-
-async def ready(url: str) -> None:
-    """Wait until the server there says that it is."""
-    async with asyncio.timeout(READY_WITHIN_S), client(base_url=url, timeout=5) as http:
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                if (await http.get("/api/health/ready")).status_code == 200:
-                    return
-            await asyncio.sleep(0.05)
+    def _runs(self) -> None:
+        ended = self.running.process.returncode if self.running is not None else None
+        assert ended is None, f"it had ended by itself, with {ended}: {mistakes(self.log)}"
 
 
 class Field:
@@ -161,7 +165,7 @@ class Field:
         for app in self.apps:
             if app.running is None:
                 await self.restart(app)
-            await ready(app.url)
+            await app.ready()
             await self.until_status(app, "ok")
 
     async def until_status(self, app: Application, wanted: str) -> None:
