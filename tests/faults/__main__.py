@@ -75,7 +75,7 @@ async def _scenario(name: str, scale: Scale) -> Outcome:
                 print(*opened.log.read_text().splitlines()[-LAST_LINES:], sep="\n", file=sys.stderr)
                 raise
             if errors := opened.errors():
-                outcome.broken.append(f"{len(errors)} mistakes in the logs")
+                outcome.broken.append(f"{len(errors)} mistakes in the logs, the first: {errors[0]:.300}")
                 print(*errors[:LAST_LINES], sep="\n", file=sys.stderr)
     if not outcome.good:
         print(outcome.said(), file=sys.stderr)
