@@ -35,7 +35,7 @@ class ServerProcess(multiprocess.Process):
             if self.parent_conn in wait([self.parent_conn, self.process.sentinel], timeout):
                 return bool(self.parent_conn.recv())
         except (OSError, EOFError, pickle.UnpicklingError):
-            pass
+            return None  # the pipe is broken, or what came through it is: as good as dead
         return None
 
 

@@ -15,18 +15,15 @@ _JSON: Final = (b"content-type", b"application/json")
 
 
 class Answer(Response[T]):
-    """One thing, or a page. With a cookie, another media type or no content it is like any other Response."""
+    """One thing, or a page. With cookies, another media type, work to do after it or no content it is as any
+    other Response.
+    """
 
     def to_asgi_response(
         self, app: Any, request: Any, *, status_code: int | None = None, cookies: Any = None, **given: Any
     ) -> ASGIResponse:
-        if (
-            self.content is None
-            or self.media_type is not None
-            or self.cookies
-            or cookies
-            or given.get("headers")
-        ):
+        special = (self.media_type, self.cookies, self.background, cookies, given.get("headers"))
+        if self.content is None or any(special):
             return super().to_asgi_response(app, request, status_code=status_code, cookies=cookies, **given)
         body = _encoder.encode(self.content)
         headers = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
