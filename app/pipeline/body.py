@@ -15,6 +15,7 @@ from litestar import Request
 from litestar.exceptions import HTTPException
 from litestar.types import Empty
 
+from app.pipeline.headers import all_sent
 from app.pipeline.stay import sending
 from domain.errors import FieldError, Invalid, Malformed
 
@@ -97,7 +98,7 @@ async def refuse_nothing(request: Request[Any, Any, Any]) -> None:
     if request.route_handler.parsed_data_field is None:
         return
     # All of them: a second one is a coding as well (RFC 9110, 5.3).
-    codings = (value for name, value in request.scope["headers"] if name == b"content-encoding")
+    codings = all_sent(request.scope, b"content-encoding")
     if any(coding.strip().lower() not in (b"", b"identity") for coding in codings):
         # Unpacked, a kilobyte may be a gigabyte.
         raise HTTPException(

@@ -1,4 +1,4 @@
-"""One header of a request, as it was sent: without an object of all of them, as Litestar makes."""
+"""Headers of a request, as they were sent: without an object of all of them, as Litestar makes."""
 
 from typing import Any
 
@@ -10,3 +10,8 @@ def sent(scope: Any, name: bytes) -> bytes | None:
         if given == name:
             return value
     return None
+
+
+def all_sent(scope: Any, name: bytes) -> list[bytes]:
+    """All values of that name (in lower case), in their order."""
+    return [value for given, value in scope["headers"] if given == name]

@@ -13,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from app.config import Config
+from app.pipeline.headers import all_sent
 from domain.errors import Malformed
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
@@ -32,7 +33,7 @@ class Hosts:
         """Raises Malformed `unknown_host`. Where all are allowed nothing is asked."""
         if self._allowed is None or scope["path"] in PROBES:
             return
-        said = [value for name, value in scope["headers"] if name == b"host"]
+        said = all_sent(scope, b"host")
         found = _HOST.fullmatch(said[0]) if len(said) == 1 else None
         if found is None or found[1].strip(b"[]").lower() not in self._allowed:
             raise Malformed("This server is not the one you named: see ALLOWED_HOSTS.", code="unknown_host")

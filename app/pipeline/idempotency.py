@@ -26,6 +26,7 @@ from litestar.routes import HTTPRoute
 
 from app.pipeline import positions
 from app.pipeline.errors import HANDLERS
+from app.pipeline.headers import all_sent
 from app.pipeline.identity import provide_actor
 from domain import db, idempotency, last_commit
 from domain.actor import Actor
@@ -98,7 +99,7 @@ def notice(request: AnyRequest) -> None:
     """A before_request hook: whether this change has a key. Raises Malformed for one that is none."""
     if request.scope["method"] not in CHANGING:
         return
-    given = [value for name, value in request.scope["headers"] if name == _HEADER]
+    given = all_sent(request.scope, _HEADER)
     _request.set(request if given else None)
     if given and takes_key(request.route_handler) and not (len(given) == 1 and _KEY.fullmatch(given[0])):
         detail = f"Idempotency-Key is 1 to {KEY_CHARS_MAX} printable ASCII characters, sent once."
@@ -197,7 +198,7 @@ async def _give_up(held: last_commit.Held, claimed: str) -> None:
 
 async def _asked(request: AnyRequest, handler: HTTPRouteHandler) -> Asked:
     """Who asks for what. The body counts as what it says, not as it is spelled."""
-    [key] = [value.decode() for name, value in request.scope["headers"] if name == _HEADER]
+    [key] = [value.decode() for value in all_sent(request.scope, _HEADER)]
     body = b""
     if handler.parsed_data_field is not None:
         body = msgspec.json.encode(msgspec.json.decode(await request.body()), order="sorted")

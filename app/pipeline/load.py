@@ -9,7 +9,7 @@ once, which costs a fraction of an answer.
 
 import random
 import time
-from typing import Final
+from typing import Final, Literal
 
 from domain import connections
 
@@ -38,9 +38,7 @@ class Load:
     def begin(self) -> bool:
         """Whether one more may be worked on; if so, it ends with `end`."""
         if self.at_work >= self.limit:
-            self.refused += 1
-            self.refused_at = time.monotonic()
-            return False
+            return self._refuse()
         self.at_work += 1
         return True
 
@@ -50,9 +48,7 @@ class Load:
     def begin_sending(self) -> bool:
         """Whether one more may send a body, which is held in memory; if so, it ends with `end_sending`."""
         if self.sending >= SENDING_MAX:
-            self.refused += 1
-            self.refused_at = time.monotonic()
-            return False
+            return self._refuse()
         self.sending += 1
         return True
 
@@ -66,6 +62,11 @@ class Load:
             self.limit = max(LEAST, int(self.limit * SHRINK))
         else:
             self.limit = min(MOST, self.limit + GROW)
+
+    def _refuse(self) -> Literal[False]:
+        self.refused += 1
+        self.refused_at = time.monotonic()
+        return False
 
     def hear(self, late_s: float) -> None:
         """Look now; the event loop is so late."""

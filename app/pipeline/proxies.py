@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from app.pipeline.headers import all_sent
+
 FOR: Final = b"x-forwarded-for"
 PROTO: Final = b"x-forwarded-proto"
 TRUSTED: Final = "maycole.trusted"  # in the scope of what came through a trusted proxy
@@ -44,9 +46,9 @@ class Proxies:
         peer = address_of(client[0]) if client else None
         if peer is None or not self._is_trusted(peer):
             return scope
-        hops = b",".join(value for name, value in scope["headers"] if name == FOR)
+        hops = b",".join(all_sent(scope, FOR))
         scheme = scope["scheme"]
-        said = [value for name, value in scope["headers"] if name == PROTO]
+        said = all_sent(scope, PROTO)
         # The nearest proxy's word is the last one.
         if said and said[-1].rpartition(b",")[2].strip().lower() == b"https":
             scheme = _SECURE.get(scheme, scheme)

@@ -13,6 +13,7 @@ from typing import Any, Final
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.pipeline.headers import all_sent
 from app.pipeline.proxies import TRUSTED
 from app.pipeline.request_id import request_id
 from channels import cycle, hang_ups, rpc
@@ -131,8 +132,8 @@ def _span(scope: Any) -> AbstractContextManager[None]:
     """
     if tracing.tracer is None:
         return tracing.span(scope["method"])
-    said = [value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"]
-    given = said[0] if len(said) == 1 else None
+    said = all_sent(scope, b"traceparent")
+    given = said[0].decode("latin-1") if len(said) == 1 else None
     if scope.get(TRUSTED):
         return tracing.span(scope["method"], given)
     return tracing.span(scope["method"], follows=given)
