@@ -5,14 +5,12 @@ domain/auth), of the database as it is now. Rights that change are news on the c
 concern, which every connection of that user follows; `concerns` reads that news.
 """
 
-import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Raw
 
-from channels.coalesce import Coalesced
 from channels.protocol import ClientInfo, HangUp, Refused
 from domain import channels, measures
 from domain.actor import Actor, source
@@ -20,6 +18,7 @@ from domain.auth import credentials
 from domain.auth.credentials import Identity
 from domain.auth.tokens import Claims
 from domain.channels import Kind
+from domain.coalesce import Coalesced
 from domain.errors import Forbidden, Unauthenticated
 from domain.teams import policy
 
@@ -77,7 +76,7 @@ class Gate:
     async def rights(self, claims: Claims) -> Rights | None:
         """What this session or key may do now; None where it is over."""
         asked = self._identities.ask(claims), self._roles.ask(claims.sub)
-        identity, roles = await asyncio.shield(asked[0]), await asyncio.shield(asked[1])
+        identity, roles = await asked[0], await asked[1]
         return _rights(identity, roles or {}) if identity is not None else None
 
     async def rights_of(self, known: Collection[Claims]) -> dict[Claims, Rights]:

@@ -21,13 +21,13 @@ from typing import Final
 from channels import arrivals, json_format
 from channels.activity import Activity
 from channels.bus import Bus, Listener
-from channels.coalesce import Coalesced
 from channels.hub import RING_ENTRIES, Feed, Hub
 from channels.presence import Presence
 from channels.protocol import Since
 from channels.wire import HIGH_WATER_BYTES
 from domain import db, memory, streams
 from domain.channels import Kind
+from domain.coalesce import Coalesced
 from domain.streams import Entry, Head
 
 log = logging.getLogger("maycole.relay")
@@ -95,10 +95,9 @@ class Relay:
         feeds = {name: self._pinned(self.hub.feeds[name]) for name in wanted if name not in opening}
         try:
             for name, opened in opening.items():
-                # Shielded: many may wait for the same opening; one that goes away is no reason to stop.
-                feed = await asyncio.shield(opened)
+                feed = await opened
                 while feed is None or self.hub.feeds.get(name) is not feed:
-                    feed = await asyncio.shield(self._opening.ask(name))  # closed again by now
+                    feed = await self._opening.ask(name)  # closed again by now
                 feeds[name] = self._pinned(feed)
             yield [feeds[name] for name in channels]
         finally:
@@ -124,7 +123,7 @@ class Relay:
             return
         if since.offset > feed.last or (since.epoch and since.epoch != feed.epoch):
             # Somebody knows of more than this process does, or says so: ask the log.
-            head = await asyncio.shield(self._heads.ask(feed.channel))
+            head = await self._heads.ask(feed.channel)
             if head is not None and self._is_behind(head):
                 await self._catch_up({feed.channel})
         wanted = feed.last - 1 if feed.kind.kept == "newest" else since.offset

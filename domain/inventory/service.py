@@ -5,9 +5,9 @@ Says    inventory.created, inventory.changed, inventory.adjusted, inventory.dele
 Rules   quantity is never below zero; reserved never exceeds it; the sum of movements is the quantity.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 import msgspec
@@ -16,6 +16,7 @@ from msgspec import UNSET
 from domain import channels, db, ids, pages, rows, streams
 from domain.actor import Actor
 from domain.clock import now
+from domain.coalesce import Coalesced
 from domain.conditions import Conditions
 from domain.errors import Conflict, FieldError, Invalid, NotFound, Stale
 from domain.events import same
@@ -39,13 +40,14 @@ from domain.record import record
 from domain.teams import policy
 
 _COLUMNS = ", ".join(Item.__struct_fields__)
-_SORTS: dict[Sort, tuple[str, str]] = {
-    "createdAt": ("id", "ASC"),  # ids sort by the time they were made
-    "-createdAt": ("id", "DESC"),
-    "name": ("name", "ASC"),
-    "-name": ("name", "DESC"),
-    "quantity": ("quantity", "ASC"),
-    "-quantity": ("quantity", "DESC"),
+# What a list is ordered by, at last the id; ids sort by the time they were made.
+_SORTS: dict[Sort, tuple[tuple[str, ...], str]] = {
+    "createdAt": (("id",), "ASC"),
+    "-createdAt": (("id",), "DESC"),
+    "name": (("name", "id"), "ASC"),
+    "-name": (("name", "id"), "DESC"),
+    "quantity": (("quantity", "id"), "ASC"),
+    "-quantity": (("quantity", "id"), "DESC"),
 }
 
 
@@ -79,7 +81,9 @@ async def create(actor: Actor, new: NewItem) -> Item:
 
 
 async def get(actor: Actor, item_id: str) -> Item:
-    item = await _find(item_id)
+    item = await _item.ask(item_id)
+    if item is None:
+        raise NotFound.of("item")
     await policy.require(actor, item.team_id, "inventory:read", of="item")
     return item
 
@@ -89,8 +93,9 @@ async def page(
 ) -> tuple[Page[Item], streams.Head]:
     """One page of a team's items, and the position of `inventory:<teamId>` that it is true for."""
     await policy.require(actor, team_id, "inventory:read")
-    scope = f"inventory {actor.user} {team_id} {sort} {only}"
-    column, direction = _SORTS[sort]
+    columns, direction = _SORTS[sort]
+    order = ", ".join(f"{column} {direction}" for column in columns)
+    scope = f"inventory {actor.user} {team_id} {order} {only}"
     asked = Conditions("team_id = {} AND deleted_at IS NULL", team_id)
     asked.must("category = {}", only.category)
     asked.must("(name ILIKE '%' || {0} || '%' OR sku ILIKE {0} || '%')", db.like(only.query))
@@ -98,17 +103,20 @@ async def page(
         asked.must("quantity - reserved <= low_stock_threshold")
     if cursor:
         beyond = ">" if direction == "ASC" else "<"
-        asked.must(f"({column}, id) {beyond} ({{}}, {{}})", *pages.unseal(cursor, scope=scope))
+        places = ", ".join("{}" for _ in columns)
+        asked.must(f"({', '.join(columns)}) {beyond} ({places})", *pages.unseal(cursor, scope=scope))
     channel = channels.inventory(team_id)
     head = streams.HEAD_OF.format(f"${len(asked.args) + 1}")
     found, position = await streams.rows_at(
         channel,
         f"""SELECT {_COLUMNS}, {head} FROM inventory
-            WHERE {asked.where} ORDER BY {column} {direction}, id {direction} LIMIT {limit + 1:d}""",  # noqa: S608 - names of ours
+            WHERE {asked.where} ORDER BY {order} LIMIT {limit + 1:d}""",  # noqa: S608 - names of ours
         *asked.args,
     )
     items = [db.as_struct(Item, row) for row in found]
-    return pages.cut(items, limit, scope=scope, key=lambda item: [getattr(item, column), item.id]), position
+    return pages.cut(
+        items, limit, scope=scope, key=lambda item: [getattr(item, column) for column in columns]
+    ), position
 
 
 async def put(actor: Actor, item_id: str, body: ItemBody, *, if_version: int | None = None) -> Item:
@@ -192,20 +200,26 @@ async def _change(actor: Actor, item_id: str, given: dict[str, Any], if_version:
     return after
 
 
-async def _find(item_id: str, *, lock: bool = False) -> Item:
-    row = await db.fetchrow(
-        f"""SELECT {_COLUMNS} FROM inventory
-            WHERE id = $1 AND deleted_at IS NULL {"FOR NO KEY UPDATE" if lock else ""}""",  # noqa: S608 - names of ours
-        item_id,
+async def _items(item_ids: Collection[str]) -> dict[str, Item]:
+    rows = await db.fetch(
+        f"SELECT {_COLUMNS} FROM inventory WHERE id = ANY($1) AND deleted_at IS NULL",  # noqa: S608 - names of ours
+        list(item_ids),
     )
-    if row is None:
-        raise NotFound.of("item")
-    return db.as_struct(Item, row)
+    return {row["id"]: db.as_struct(Item, row) for row in rows}
+
+
+_item: Final = Coalesced(_items)
 
 
 async def _locked(actor: Actor, item_id: str) -> Item:
     """The item, to be written: nobody else changes it before this transaction ends."""
-    item = await _find(item_id, lock=True)
+    row = await db.fetchrow(
+        f"SELECT {_COLUMNS} FROM inventory WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE",  # noqa: S608 - names of ours
+        item_id,
+    )
+    if row is None:
+        raise NotFound.of("item")
+    item = db.as_struct(Item, row)
     await policy.require(actor, item.team_id, "inventory:write", of="item")
     return item
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import asyncpg
 import pytest
@@ -31,8 +31,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Asked]:
     return heard
 
 
-# By name or by quantity it depends on how large the team is beside the others (docs/performance.md).
-@pytest.mark.parametrize("sort", ["-createdAt", "createdAt"])
+@pytest.mark.parametrize("sort", get_args(Sort))
 async def test_a_page_reads_its_own_rows_and_no_others(
     outside: asyncpg.Connection, asked: list[Asked], sort: Sort
 ) -> None:

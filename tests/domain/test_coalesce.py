@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 
 import pytest
 
-from channels.coalesce import AT_ONCE_MAX, QUERIES_MAX, Coalesced
+from domain.coalesce import AT_ONCE_MAX, QUERIES_MAX, Coalesced
 
 
 class Shelf:
@@ -44,7 +44,7 @@ async def _asked(coalesced: Coalesced[str, int], *keys: str) -> list[asyncio.Tas
     """Tasks that have asked, and wait."""
 
     async def ask(key: str) -> int | None:
-        return await asyncio.shield(coalesced.ask(key))
+        return await coalesced.ask(key)
 
     asking = [asyncio.create_task(ask(key)) for key in keys]
     await asyncio.sleep(0)
