@@ -265,19 +265,19 @@ def is_writing() -> bool:
 
 
 async def fetch(sql: str, *args: Any) -> list[asyncpg.Record]:
-    async with _Connection() as connection:
+    async with Connected() as connection:
         rows: list[asyncpg.Record] = await connection.fetch(sql, *args)
     return rows
 
 
 async def fetchrow(sql: str, *args: Any) -> asyncpg.Record | None:
-    async with _Connection() as connection:
+    async with Connected() as connection:
         return await connection.fetchrow(sql, *args)
 
 
 async def fetchval(sql: str, *args: Any) -> Any:
     """The first column of the first row; its type is the statement's own, hence Any."""
-    async with _Connection() as connection:
+    async with Connected() as connection:
         return await connection.fetchval(sql, *args)
 
 
@@ -295,7 +295,7 @@ async def stream(sql: str, *args: Any) -> AsyncGenerator[asyncpg.Record, None]:
 
 async def execute(sql: str, *args: Any) -> str:
     """The command tag, such as `UPDATE 1`."""
-    async with _Connection() as connection:
+    async with Connected() as connection:
         tag: str = await connection.execute(sql, *args)
     return tag
 
@@ -316,8 +316,8 @@ def like(query: str | None) -> str | None:
     return query.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
-class _Connection:
-    """What the statements of this task go to: its transaction's, or one of the pool."""
+class Connected:
+    """What the statements of this task go to: its transaction's connection, or one of the pool."""
 
     __slots__ = ("_pool", "_taken")
 

@@ -5,9 +5,12 @@ that an event is news for, the audit rows, and the entries of the teams' audit c
 announced. An audit row's `seq` is its offset in `audit:<teamId>`: dense per team, in commit order.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from operator import attrgetter
+from typing import NamedTuple
 
+import asyncpg
 import msgspec
 
 from domain import behalf, channels, db, events, ids, streams
@@ -15,7 +18,7 @@ from domain.actor import Actor
 from domain.audit_logs.model import RECORDED, AuditLog
 from domain.clock import now
 from domain.events import Event
-from domain.streams import Draft
+from domain.streams import Draft, Entry
 
 
 async def record(actor: Actor, event: Event) -> None:
@@ -47,37 +50,65 @@ _COLUMNS = {
     "ip": "text",
     "user_agent": "text",
 }
-_WITH_AUDIT = streams.statement(
-    # Column names and types of ours; nothing of a request is in this text.
-    beside=f"""audit AS (
+# Column names and types of ours; nothing of a request is in this text.
+_AUDIT = f"""audit AS (
     INSERT INTO audit_logs (seq, {", ".join(_COLUMNS)})
     SELECT n."offset", {", ".join(f"a.{column}" for column in _COLUMNS)}
     FROM unnest($7::bigint[], {
-        ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(_COLUMNS.values(), 8))
-    })
+    ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(_COLUMNS.values(), 8))
+})
          AS a (nth, {", ".join(_COLUMNS)})
     JOIN numbered n USING (nth)
 )"""  # noqa: S608 - see above
-)
+# The first parameter that a statement's own CTEs may have.
+OWN_FROM = 8 + len(_COLUMNS)
 
 
-async def _write(unit: db.Unit) -> None:
+def statement(*, first: str = "", where: str = "true") -> str:
+    """The SQL of `write`; CTEs and a condition before it as in streams.statement."""
+    return streams.statement(_AUDIT, first=first, where=where)
+
+
+_WRITE = statement()
+
+
+class Told(NamedTuple):
+    """A fact put into words: an entry for each channel that hears of it; the last tells of the row, if any."""
+
+    drafts: list[Draft]
+    row: AuditLog | None
+
+
+def told(actor: Actor, event: Event) -> Told:
+    """On behalf of the request under way, at this moment."""
+    drafts, row = _news(actor, event), None
+    if event.in_the_trail:
+        row = _audit_row(actor, event)
+        drafts.append(_audit_news(row))
+    return Told(drafts, row)
+
+
+async def write(
+    connection: asyncpg.Connection, facts: Sequence[Told], *, sql: str = _WRITE, own: Sequence[object] = ()
+) -> list[Entry]:
+    """The entries and audit rows of these facts, in their order, in one statement, the last before COMMIT.
+
+    `own` are the parameters of `sql` from OWN_FROM on. Nothing is returned where its condition did not hold.
+    """
     drafts: list[Draft] = []
     rows: list[AuditLog] = []
     places: list[int] = []
-    for actor, event in unit.facts:
-        drafts += _news(actor, event)
-        if not event.in_the_trail:
-            continue
-        rows.append(_audit_row(actor, event))
-        drafts.append(_audit_news(rows[-1]))
-        places.append(len(drafts))  # unnest … WITH ORDINALITY counts from 1
-    entries = await streams.append(
-        unit.connection,
-        drafts,
-        sql=_WITH_AUDIT,
-        beside=[places, *(list(map(attrgetter(column), rows)) for column in _COLUMNS)],
-    )
+    for fact in facts:
+        drafts += fact.drafts
+        if fact.row is not None:
+            rows.append(fact.row)
+            places.append(len(drafts))  # unnest … WITH ORDINALITY counts from 1
+    columns = [list(map(attrgetter(column), rows)) for column in _COLUMNS]
+    return await streams.append(connection, drafts, sql=sql, beside=[places, *columns, *own])
+
+
+async def _write(unit: db.Unit) -> None:
+    entries = await write(unit.connection, [told(actor, event) for actor, event in unit.facts])
     unit.written += entries
     unit.after_commit.append(partial(streams.announce, entries))
 

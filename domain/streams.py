@@ -55,8 +55,8 @@ class Head(msgspec.Struct, frozen=True):
 
 
 _STATEMENT = """
-WITH wanted AS (
-    SELECT channel, count(*) AS n FROM unnest($1::text[]) AS t (channel) GROUP BY channel
+WITH {first}wanted AS (
+    SELECT channel, count(*) AS n FROM unnest($1::text[]) AS t (channel) WHERE {where} GROUP BY channel
 ), heads AS (
     INSERT INTO stream_heads AS h (channel, epoch, top)
     SELECT channel, $6, n FROM wanted ORDER BY channel
@@ -76,12 +76,16 @@ SELECT nth, epoch, "offset" FROM numbered ORDER BY nth
 """
 
 
-def statement(beside: str = "") -> str:
+def statement(beside: str = "", *, first: str = "", where: str = "true") -> str:
     """The SQL of `append`.
 
-    `beside` is one more CTE that may read `numbered` and the parameters from $7 on.
+    `beside` is one more CTE that may read `numbered` and the parameters from $7 on. `first` are CTEs that
+    come before it all, and `where` a condition on those, asked before a head is locked: unless it holds,
+    nothing is appended.
     """
-    return _STATEMENT.format(beside=f", {beside}" if beside else "")
+    return _STATEMENT.format(
+        beside=f", {beside}" if beside else "", first=f"{first}, " if first else "", where=where
+    )
 
 
 _APPEND = statement()
@@ -94,7 +98,10 @@ async def append(
     sql: str = _APPEND,
     beside: Sequence[object] = (),
 ) -> list[Entry]:
-    """Give the drafts their offsets, in order, and write them. `sql` and `beside` are for record() alone."""
+    """Give the drafts their offsets, in order, and write them; none are returned if a condition did not hold.
+
+    `sql` and `beside` are for record() alone.
+    """
     rows = await connection.fetch(
         sql,
         [draft.channel for draft in drafts],
@@ -105,6 +112,8 @@ async def append(
         secrets.token_urlsafe(6),
         *beside,
     )
+    if not rows:
+        return []
     return [
         Entry(draft.channel, row["epoch"], row["offset"], draft.id, draft.type, draft.data)
         for draft, row in zip(drafts, rows, strict=True)

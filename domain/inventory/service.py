@@ -13,7 +13,7 @@ import asyncpg
 import msgspec
 from msgspec import UNSET
 
-from domain import channels, db, ids, pages, rows, streams
+from domain import channels, db, group_commit, ids, pages, rows, streams
 from domain.actor import Actor
 from domain.clock import now
 from domain.coalesce import Coalesced
@@ -56,27 +56,26 @@ async def create(actor: Actor, new: NewItem) -> Item:
     team_id = actor.team(new.team_id)
     _require_small(new.attributes)
     at = now()
-    async with db.transaction():
-        await policy.require(actor, team_id, "inventory:write")
-        item = Item(
-            id=ids.new("item"),
-            team_id=team_id,
-            name=new.name,
-            sku=new.sku,
-            category=new.category,
-            quantity=new.quantity,
-            reserved=0,
-            unit=new.unit,
-            low_stock_threshold=new.low_stock_threshold,
-            attributes=new.attributes,
-            version=1,
-            created_at=at,
-            updated_at=at,
-        )
-        made = ("inventory", {**msgspec.structs.asdict(item), "user_id": actor.user})
-        with _sku_clash():
-            await rows.write(insert=[made, _movement(actor, item, item.quantity, reason="created")])
-        await record(actor, ItemCreated(team_id=team_id, after=item))
+    item = Item(
+        id=ids.new("item"),
+        team_id=team_id,
+        name=new.name,
+        sku=new.sku,
+        category=new.category,
+        quantity=new.quantity,
+        reserved=0,
+        unit=new.unit,
+        low_stock_threshold=new.low_stock_threshold,
+        attributes=new.attributes,
+        version=1,
+        created_at=at,
+        updated_at=at,
+    )
+    made = ("inventory", {**msgspec.structs.asdict(item), "user_id": actor.user})
+    moved = _movement(actor, item, item.quantity, reason="created")
+    created = ItemCreated(team_id=team_id, after=item)
+    with _sku_clash():
+        await group_commit.make(actor, team_id, "inventory:write", created, insert=[made, moved])
     return item
 
 

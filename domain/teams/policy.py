@@ -8,6 +8,7 @@ Source: API.md, "Roles".
 """
 
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Annotated, Final, Literal, get_args
 
 import asyncpg
@@ -98,15 +99,24 @@ async def _role_now(user_id: str, team_id: str) -> Role | None:
 
 
 async def _role_held(user_id: str, team_id: str) -> Role | None:
-    name = await db.fetchval(
-        """SELECT m.role FROM team_members m JOIN teams t ON t.id = m.team_id
-           WHERE m.team_id = $1 AND m.user_id = $2 AND t.deleted_at IS NULL AND m.team_deleted_at IS NULL
-           FOR SHARE OF m""",
-        team_id,
-        user_id,
-    )
+    name = await db.fetchval(holding("m.team_id = $1 AND m.user_id = $2"), team_id, user_id)
     # Another statement: one that had waited for the membership would still see its role as it was before.
     return await role_named(team_id, name) if name is not None else None
+
+
+@lru_cache
+def holding(which: str) -> str:
+    """The SQL that reads roles of members `m`, and holds their memberships until the commit."""
+    return f"""
+        SELECT m.role FROM team_members m JOIN teams t ON t.id = m.team_id
+        WHERE {which} AND t.deleted_at IS NULL AND m.team_deleted_at IS NULL
+        FOR SHARE OF m"""  # noqa: S608 - conditions of ours
+
+
+@lru_cache
+def built_in_with(permission: str) -> list[str]:
+    """The names of the built-in roles that have it."""
+    return [name for name, role in BUILT_IN.items() if permission in role.permissions]
 
 
 async def role_named(team_id: str, name: str) -> Role | None:
