@@ -78,6 +78,13 @@ def difference(
     """The fields that differ, by the names clients see. A missing side counts as all None."""
     old: dict[str, Any] = msgspec.to_builtins(before) if before is not None else {}
     new: dict[str, Any] = msgspec.to_builtins(after) if after is not None else {}
+    if not old or not new:
+        # Most facts are of something that was made, or is gone.
+        return {
+            name: Change(old.get(name), new.get(name))
+            for name, value in (old or new).items()
+            if name not in but and value is not None
+        }
     return {
         name: Change(old.get(name), new.get(name))
         for name in {**old, **new}

@@ -4,8 +4,8 @@ Source: TypeID specification 0.3, RFC 9562 (UUIDv7, monotonic by method 2: the r
 one millisecond, so that ids made by one process never sort backwards).
 """
 
+import os
 import re
-import secrets
 import threading
 import time
 from typing import Annotated, Final
@@ -19,6 +19,7 @@ Id = Annotated[str, Meta(pattern=PATTERN, max_length=40, description="A TypeID: 
 
 _SHAPE = re.compile(PATTERN)
 _RANDOM_BITS = 74
+_SHIFTS: Final = range(120, -1, -10)
 _lock = threading.Lock()
 _last_ms = 0
 _last_random = 0
@@ -40,13 +41,17 @@ def _uuid7() -> int:
         ms = time.time_ns() // 1_000_000
         if ms > _last_ms:
             # The top bit starts at zero, which leaves room for counting up.
-            _last_ms, _last_random = ms, secrets.randbits(_RANDOM_BITS - 1)
+            _last_ms, _last_random = ms, int.from_bytes(os.urandom(10), "big") >> (80 - _RANDOM_BITS + 1)
         else:
-            _last_random += 1 + secrets.randbits(32)
+            _last_random += 1 + int.from_bytes(os.urandom(4), "big")
         ms, random = _last_ms, _last_random
     high, low = random >> 62, random & ((1 << 62) - 1)
     return ms << 80 | 0x7 << 76 | (high & 0xFFF) << 64 | 0b10 << 62 | low
 
 
+# Two characters at a time: the text of every ten bits.
+_PAIRS: Final = [high + low for high in ALPHABET for low in ALPHABET]
+
+
 def _base32(value: int) -> str:
-    return "".join(ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[value >> shift & 1023] for shift in _SHIFTS])

@@ -73,7 +73,7 @@ _WRITE = statement()
 
 
 class Told(NamedTuple):
-    """A fact put into words: an entry for each channel that hears of it; the last tells of the row, if any."""
+    """A fact in words: an entry for each channel that hears of it; the last tells of the row, if any."""
 
     drafts: list[Draft]
     row: AuditLog | None

@@ -3,7 +3,7 @@
 from typing import Any, Final, TypeVar
 
 import msgspec
-from litestar import Response
+from litestar import MediaType, Response
 from litestar.response.base import ASGIResponse
 from litestar.serialization import default_serializer
 from litestar.types import Receive, Scope, Send
@@ -12,6 +12,7 @@ T = TypeVar("T")
 
 _encoder: Final = msgspec.json.Encoder(enc_hook=default_serializer)
 _JSON: Final = (b"content-type", b"application/json")
+_PLAIN: Final = (None, MediaType.JSON)
 
 
 class Answer(Response[T]):
@@ -22,8 +23,8 @@ class Answer(Response[T]):
     def to_asgi_response(
         self, app: Any, request: Any, *, status_code: int | None = None, cookies: Any = None, **given: Any
     ) -> ASGIResponse:
-        special = (self.media_type, self.cookies, self.background, cookies, given.get("headers"))
-        if self.content is None or any(special):
+        special = (self.cookies, self.background, cookies, given.get("headers"))
+        if self.content is None or self.media_type not in _PLAIN or any(special):
             return super().to_asgi_response(app, request, status_code=status_code, cookies=cookies, **given)
         body = _encoder.encode(self.content)
         headers = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]

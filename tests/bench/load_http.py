@@ -3,13 +3,15 @@
 It is lean, so that it is the server that has no time left: what a request costs is asked of a server that is
 busy, not of one that is woken for each.
 
-stdin   {"port", "head", "bodies"}: once for each round; `bodies` are what is sent, "" for a GET
+stdin   {"port", "heads", "bodies"}: once for each round; `heads` in turns, `bodies` are what is sent, "" for
+        a GET
 stdout  {"statuses": {"200": n}, "example": "the first answer with another status"}
 """
 
 import asyncio
 import sys
 from collections import Counter
+from itertools import cycle
 from typing import Final, cast
 
 import msgspec
@@ -20,10 +22,10 @@ WITHIN_S: Final = 120.0
 
 
 class Round(msgspec.Struct):
-    """What is asked in one round: the same head, with one body after the other."""
+    """What is asked in one round: one body after the other, with each head in turn."""
 
     port: int
-    head: str
+    heads: list[str]
     bodies: list[str]
     expected: int
 
@@ -76,7 +78,7 @@ def _is_whole(answer: bytes) -> bool:
 
 
 async def _run(asked: Round) -> tuple[Counter[int], str]:
-    left = [_request(asked.head, body) for body in reversed(asked.bodies)]
+    left = [_request(head, body) for head, body in zip(cycle(asked.heads), asked.bodies, strict=False)][::-1]
     statuses: Counter[int] = Counter()
     loop = asyncio.get_running_loop()
     lanes = [Lane(left, statuses, loop.create_future()) for _ in range(CONNECTIONS)]

@@ -41,7 +41,7 @@ class Peer:
 
     name: str
     http: httpx.AsyncClient
-    view: str
+    views: list[str]
     page: str
     collection: str
     item: Callable[[int], dict[str, Any]]
@@ -51,23 +51,25 @@ class Peer:
 
     def asked(self, what: str, first: int) -> load_http.Round:
         """The requests of a round."""
-        method, path = ("POST", self.collection) if what == "create" else ("GET", self.page)
-        if what == "view":
-            path = self.view
+        method = "POST" if what == "create" else "GET"
+        paths = {"view": self.views, "list": [self.page], "create": [self.collection]}[what]
         base = self.http.base_url
-        head = "\r\n".join(
-            (
-                f"{method} {base.path.rstrip('/')}{path} HTTP/1.1",
-                f"host: {base.host}:{base.port}",
-                f"authorization: {self.http.headers['authorization']}",
-                "user-agent: bench",
+        heads = [
+            "\r\n".join(
+                (
+                    f"{method} {base.path.rstrip('/')}{path} HTTP/1.1",
+                    f"host: {base.host}:{base.port}",
+                    f"authorization: {self.http.headers['authorization']}",
+                    "user-agent: bench",
+                )
             )
-        )
+            for path in paths
+        ]
         bodies = [""] * REQUESTS
         if what == "create":
             bodies = [msgspec.json.encode(self.item(first + n)).decode() for n in range(REQUESTS)]
         assert base.port is not None, "both listen on a port that the kernel chose"
-        return load_http.Round(base.port, head, bodies, self.good if what == "create" else 200)
+        return load_http.Round(base.port, heads, bodies, self.good if what == "create" else 200)
 
     async def round(self, load: Process, what: str, first: int) -> dict[str, float]:
         """The CPU seconds of REQUESTS of them, by process. Raises Broken for an answer that is wrong."""
@@ -121,7 +123,7 @@ async def _maycole() -> AsyncIterator[Peer]:
         yield Peer(
             "Maycole",
             http,
-            f"/inventory/{made[-1]['id']}",
+            [f"/inventory/{item['id']}" for item in made],
             f"/inventory?limit={ITEMS}",
             "/inventory",
             item,
@@ -157,7 +159,7 @@ async def _pocketbase() -> AsyncIterator[Peer]:
         yield Peer(
             "PocketBase",
             http,
-            f"{path}/{made[-1]['id']}",
+            [f"{path}/{item['id']}" for item in made],
             # Ours counts no total either.
             f"{path}?perPage={ITEMS}&sort=-created&skipTotal=1",
             path,
