@@ -40,6 +40,7 @@ SERVER_SETTINGS = {
     "idle_in_transaction_session_timeout": "10s",
     "timezone": "UTC",
     "role": ROLE,
+    "plan_cache_mode": "force_generic_plan",
 }
 _UNBOUNDED: Final = {"timezone": "UTC"}
 

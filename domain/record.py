@@ -7,8 +7,7 @@ announced. An audit row's `seq` is its offset in `audit:<teamId>`: dense per tea
 
 from collections.abc import Sequence
 from functools import partial
-from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 import msgspec
@@ -32,36 +31,15 @@ async def record(actor: Actor, event: Event) -> None:
     unit.facts.append((actor, event))
 
 
-# The columns of audit_logs that come from AuditLog, with the type each array parameter has.
-_COLUMNS = {
-    "id": "text",
-    "team_id": "text",
-    "user_id": "text",
-    "action": "text",
-    "resource_type": "text",
-    "resource": "text",
-    "timestamp": "timestamptz",
-    "metadata": "jsonb",
-    "changes": "jsonb",
-    "outcome": "text",
-    "request_id": "text",
-    "session_id": "text",
-    "key_id": "text",
-    "ip": "text",
-    "user_agent": "text",
-}
-# Column names and types of ours; nothing of a request is in this text.
+# The columns of audit_logs that come from AuditLog. Rows are JSON, each with the place of its entry as `seq`.
+_COLUMNS = AuditLog.__struct_fields__
 _AUDIT = f"""audit AS (
     INSERT INTO audit_logs (seq, {", ".join(_COLUMNS)})
     SELECT n."offset", {", ".join(f"a.{column}" for column in _COLUMNS)}
-    FROM unnest($7::bigint[], {
-    ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(_COLUMNS.values(), 8))
-})
-         AS a (nth, {", ".join(_COLUMNS)})
-    JOIN numbered n USING (nth)
-)"""  # noqa: S608 - see above
+    FROM json_populate_recordset(NULL::audit_logs, $7::json) AS a JOIN numbered n ON n.nth = a.seq
+)"""  # noqa: S608 - names of ours
 # The first parameter that a statement's own CTEs may have.
-OWN_FROM = 8 + len(_COLUMNS)
+OWN_FROM = 8
 
 
 def statement(*, first: str = "", where: str = "true") -> str:
@@ -96,15 +74,14 @@ async def write(
     `own` are the parameters of `sql` from OWN_FROM on. Nothing is returned where its condition did not hold.
     """
     drafts: list[Draft] = []
-    rows: list[AuditLog] = []
-    places: list[int] = []
+    rows: list[dict[str, Any]] = []
     for fact in facts:
         drafts += fact.drafts
         if fact.row is not None:
-            rows.append(fact.row)
-            places.append(len(drafts))  # unnest … WITH ORDINALITY counts from 1
-    columns = [list(map(attrgetter(column), rows)) for column in _COLUMNS]
-    return await streams.append(connection, drafts, sql=sql, beside=[places, *columns, *own])
+            # Its entry is the last one so far; unnest … WITH ORDINALITY counts from 1.
+            rows.append({"seq": len(drafts), **msgspec.structs.asdict(fact.row)})
+    beside = [msgspec.json.encode(rows).decode(), *own]
+    return await streams.append(connection, drafts, sql=sql, beside=beside)
 
 
 async def _write(unit: db.Unit) -> None:
