@@ -1,14 +1,16 @@
 """Group commit: what the members of a team make at the same time is one commit.
 
 A verb that reads and locks nothing but its caller's membership needs no conversation with Postgres. One
-statement holds the membership, writes the rows, raises the heads, writes entries and audit rows, and is its
-own commit; as a transaction that is six, and the heads stay locked from the fifth to the end of the last.
+statement looks at the session, holds the membership, writes the rows, raises the heads, writes entries and
+audit rows, and is its own commit; as a transaction that is six, and the heads stay locked from the fifth to
+the end of the last.
 What is made with the same right in the same team while such a statement is under way goes into the next one
 together: by itself each would wait at the heads for the others.
 
 Promises
   - Each is there whole or not at all, and announced after its commit, as with transaction(). The right to it
-    is the membership as it is then, held until the commit (docs/decisions/0009).
+    is the membership as it is then, held until the commit (docs/decisions/0009), and so is the session, so
+    that whoever asks may be let in by what is remembered of theirs (docs/decisions/0036).
   - Nobody pays for what another sends: what Postgres refuses of several is made one by one, each in a
     transaction of its own, and raises what is its own.
   - Whoever is cancelled while they wait for their turn makes nothing. After that it is made, and announced.
@@ -28,6 +30,8 @@ import msgspec
 
 from domain import db, record, rows, streams, tracing
 from domain.actor import Actor
+from domain.auth import credentials
+from domain.clock import now
 from domain.events import Event
 from domain.teams import policy
 
@@ -47,7 +51,7 @@ class _Group(NamedTuple):
 
 @dataclass(slots=True)
 class _Making:
-    user_id: str
+    actor: Actor
     rows: Sequence[rows.Row]
     told: record.Told
     done: asyncio.Future[bool]
@@ -63,7 +67,8 @@ async def make(
 ) -> None:
     """Insert these rows, each into another table, and record the event, if the caller has the permission.
 
-    Within a transaction it is a part of that. Raises as policy.require does, and what Postgres raises.
+    Within a transaction it is a part of that. Raises Unauthenticated `session_over`, what policy.require
+    raises, and what Postgres does.
     """
     if not db.is_writing():
         role = await policy.require(actor, team_id, permission)
@@ -73,6 +78,7 @@ async def make(
             if await _together(group, actor, event, insert):
                 return
     async with db.transaction():
+        await credentials.require_standing(actor)
         await policy.require(actor, team_id, permission)
         await rows.write(insert=insert)
         await record.record(actor, event)
@@ -81,7 +87,7 @@ async def make(
 async def _together(group: _Group, actor: Actor, event: Event, insert: Sequence[rows.Row]) -> bool:
     """Whether it was made; if not, nothing was, and it is to be made by itself."""
     done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-    making = _Making(actor.user, insert, record.told(actor, event), done, copy_context())
+    making = _Making(actor, insert, record.told(actor, event), done, copy_context())
     with tracing.span("transaction"):
         _join(group, making)
         return await done
@@ -143,12 +149,15 @@ def _settle(some: Sequence[_Making], outcome: bool | Exception) -> None:
 
 
 async def _write(group: _Group, some: Sequence[_Making]) -> list[streams.Entry]:
-    """One statement, one commit. Nothing is written, or returned, where somebody has the right no more."""
+    """One statement, one commit. Nothing is written, or returned, if it is not everybody's right any more."""
+    actors = [making.actor for making in some]
     by_table = zip(*(making.rows for making in some), strict=True)
     own = [
         group.team_id,
-        list({making.user_id for making in some}),
+        list({actor.user for actor in actors}),
         policy.built_in_with(group.permission),
+        list({actor.session_id for actor in actors if actor.session_id is not None}),
+        now(),
         *(_json([values for _, values in made]) for made in by_table),
     ]
     async with db.Connected() as connection:
@@ -164,10 +173,12 @@ def _json(values: Sequence[Mapping[str, Any]]) -> str:
 @lru_cache
 def _statement(tables: tuple[tuple[str, tuple[str, ...]], ...]) -> str:
     """Memberships, rows and heads are locked in this order, as in a transaction: each asks about the last."""
-    team, users, roles, *given = (f"${record.OWN_FROM + nth}" for nth in range(3 + len(tables)))
+    own = (f"${record.OWN_FROM + nth}" for nth in range(5 + len(tables)))
+    team, users, roles, sessions, at, *given = own
     held = policy.holding(f"m.team_id = {team} AND m.user_id = ANY({users}) AND m.role = ANY({roles})")
-    parts = [f"held AS ({held})"]
-    goes_on = f"(SELECT count(*) FROM held) = cardinality({users}::text[])"  # noqa: S608 - names of ours
+    parts = [f"held AS ({held})", f"standing AS ({credentials.standing(sessions, at)})"]
+    goes_on = f"""(SELECT count(*) FROM held) = cardinality({users}::text[])
+              AND (SELECT count(*) FROM standing) = cardinality({sessions}::text[])"""  # noqa: S608 - names of ours
     for nth, ((table, columns), values) in enumerate(zip(tables, given, strict=True)):
         names = ", ".join(columns)
         those = f"SELECT {names} FROM json_populate_recordset(NULL::{table}, {values}::json)"  # noqa: S608 - as above

@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from app.api.envelope import Cursor, Limit, Live, Many, One, TeamId, live, many, one
-from app.pipeline.identity import BY_KEY
+from app.pipeline.identity import ASKS_AGAIN, BY_KEY
 from domain.actor import Actor
 from domain.inventory import service as inventory
 from domain.inventory.model import Adjustment, Filter, Item, ItemBody, ItemPatch, Movement, NewItem, Sort
@@ -19,7 +19,7 @@ class InventoryController(Controller):
     tags = ("inventory",)
     opt = BY_KEY
 
-    @post("/")
+    @post("/", opt=ASKS_AGAIN)
     async def create(self, data: JSONBody[NewItem], caller: NamedDependency[Actor]) -> Response[One[Item]]:
         """Begin to count a thing."""
         item = await inventory.create(caller, data)

@@ -23,6 +23,9 @@ from domain.teams import policy
 USER_AGENT_MAX = 400
 # `opt` of a route, or of all in a controller, that API keys may use; its verb asks for a scope.
 BY_KEY: Final = {"by_key": True}
+# `opt` of a change whose verb asks again whether its caller's session stands (domain/group_commit.py): they
+# may be let in as those who only read.
+ASKS_AGAIN: Final = {"asks_again": True}
 # `opt` of a route that is for the platform's staff, as its handler requires; told by /api/_router.
 FOR_STAFF: Final = {"for_staff": True}
 # `opt` of a route that some may use who do not say who they are: request -> Actor, or None for all others.
@@ -79,7 +82,8 @@ async def standing(request: Request[Any, Any, Any]) -> Callable[[], Awaitable[Ac
 
 async def _caller(request: Request[Any, Any, Any]) -> Actor:
     nobody = await provide_actor(request)
-    asked = credentials.recent if request.method == "GET" else credentials.identify
+    is_asked_again = request.method == "GET" or request.route_handler.opt.get("asks_again")
+    asked = credentials.recent if is_asked_again else credentials.identify
     identity = await asked(_claims(request, nobody.ip), nobody)
     versions.pinned(request.scope, identity.api_version)
     caller = identity.acting(nobody)

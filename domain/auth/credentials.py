@@ -99,7 +99,7 @@ async def identify(said: Claims, nobody: Actor) -> Identity:
     row = await (_session if said.key is None else _key).ask(said.sid)
     if said.key is None:
         if row is None or row["user_id"] != said.sub:
-            raise Unauthenticated("This session is over: sign in again.", code="session_over")
+            raise _over()
         return _identity(row)
     verdict = _verdict(row, said.key)
     if row is None or verdict != "good":
@@ -108,6 +108,20 @@ async def identify(said: Claims, nobody: Actor) -> Identity:
         raise _refusal(verdict)
     await api_keys.used(row)
     return _identity(row)
+
+
+async def require_standing(actor: Actor) -> None:
+    """The session that the caller came with stands: for a change by who was let in as `recent` says.
+
+    Raises Unauthenticated `session_over`.
+    """
+    if actor.session_id is not None and not await _sessions([actor.session_id]):
+        raise _over()
+
+
+def standing(session_ids: str, at: str) -> str:
+    """The SQL that reads those of these sessions that stand at a time; both are parameters of a statement."""
+    return _SESSIONS.format(which=f"= ANY({session_ids})", at=at)
 
 
 async def identities(said: Collection[Claims]) -> dict[Claims, Identity]:
@@ -122,28 +136,30 @@ async def identities(said: Collection[Claims]) -> dict[Claims, Identity]:
     }
 
 
-# {which} says for which ids; $1 is the time.
+# {which} says for which ids; {at} is the time.
 _SESSIONS: Final = """
     SELECT s.id AS credential, u.id AS user_id, u.personal_team_id, u.is_staff, u.name,
            NULL::text AS team_id, NULL::text[] AS scopes, NULL::text[] AS addresses, NULL::text AS key,
            NULL::text AS previous_key, NULL::timestamptz AS previous_until, NULL::timestamptz AS expires_at,
            NULL::timestamptz AS last_used, NULL::text AS api_version, true AS holds
     FROM user_sessions s JOIN users u ON u.id = s.user_id
-    WHERE s.id {which} AND s.revoked_at IS NULL AND s.expires_at > $1 AND u.disabled_at IS NULL"""
+    WHERE s.id {which} AND s.revoked_at IS NULL AND s.expires_at > {at} AND u.disabled_at IS NULL"""
 # What a team's key acts for is a membership: who leaves a team and joins it again makes new keys.
 _KEYS: Final = """
     SELECT k.id AS credential, u.id AS user_id, u.personal_team_id, u.is_staff, u.name,
            k.team_id, k.scopes, k.addresses, k.key,
            k.previous_key, k.previous_until, k.expires_at,
            k.last_used, k.api_version,
-           k.status = 'active' AND (k.expires_at IS NULL OR k.expires_at > $1) AND u.disabled_at IS NULL
+           k.status = 'active' AND (k.expires_at IS NULL OR k.expires_at > {at}) AND u.disabled_at IS NULL
              AND (k.team_id IS NULL OR EXISTS (
                  SELECT FROM team_members m JOIN teams t ON t.id = m.team_id
                  WHERE m.team_id = k.team_id AND m.user_id = k.user_id
                    AND m.joined_at <= k.created_at AND t.deleted_at IS NULL)) AS holds
     FROM api_keys k JOIN users u ON u.id = k.user_id
     WHERE k.id {which}"""
-_BOTH: Final = f"{_SESSIONS.format(which='= ANY($2)')} UNION ALL {_KEYS.format(which='= ANY($3)')}"
+_BOTH: Final = " UNION ALL ".join(
+    (_SESSIONS.format(which="= ANY($2)", at="$1"), _KEYS.format(which="= ANY($3)", at="$1"))
+)
 
 
 Rows = dict[str, asyncpg.Record]  # by the id of the session or key
@@ -151,12 +167,12 @@ Rows = dict[str, asyncpg.Record]  # by the id of the session or key
 
 async def _sessions(session_ids: Collection[str]) -> Rows:
     """Those that hold."""
-    return _by_id(await db.fetch(_SESSIONS.format(which="= ANY($2)"), now(), list(session_ids)))
+    return _by_id(await db.fetch(_SESSIONS.format(which="= ANY($2)", at="$1"), now(), list(session_ids)))
 
 
 async def _keys(key_ids: Collection[str]) -> Rows:
     """All of them, whether or not they hold."""
-    return _by_id(await db.fetch(_KEYS.format(which="= ANY($2)"), now(), list(key_ids)))
+    return _by_id(await db.fetch(_KEYS.format(which="= ANY($2)", at="$1"), now(), list(key_ids)))
 
 
 async def _rows(said: Collection[Claims]) -> Rows:
@@ -224,6 +240,10 @@ def _refusal(verdict: str) -> DomainError:
     if verdict == "address_not_allowed":
         return Forbidden("This API key is not for use from this address.", code="address_not_allowed")
     return _invalid_key()
+
+
+def _over() -> Unauthenticated:
+    return Unauthenticated("This session is over: sign in again.", code="session_over")
 
 
 def _invalid_key() -> Unauthenticated:

@@ -11,7 +11,7 @@ import pytest
 from app.config import Config
 from domain import channels, db, group_commit, memory, streams
 from domain.actor import Actor
-from domain.errors import Conflict, Forbidden, NotFound
+from domain.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from domain.inventory import service as inventory
 from domain.inventory.model import Item, NewItem
 from domain.streams import Entry
@@ -167,6 +167,23 @@ async def test_a_right_is_asked_for_again_in_the_commit(
     assert said[0].name == "Second"
     assert [type(one) for one in said[1:]] == [Forbidden, NotFound]
     assert (await names(outside, team)).count("Second") == 1
+
+
+async def test_a_session_is_asked_about_again_in_the_commit(
+    outside: asyncpg.Connection, sizes: list[int]
+) -> None:
+    ann, bob = await somebody(), await somebody("Bob")
+    team = await team_of(ann, {"member": bob})
+    await outside.execute("UPDATE user_sessions SET revoked_at = now() WHERE id = $1", bob.session_id)
+    said = await outcomes([making(who, team, "Tea") for who in (ann, bob)])
+    assert sizes
+    assert isinstance(said[0], Item)
+    assert isinstance(said[1], Unauthenticated)
+    assert said[1].problem == "session_over"
+    with pytest.raises(Unauthenticated):
+        async with db.transaction():
+            await inventory.create(bob, NewItem(name="Tea", quantity=1, team_id=team))
+    assert await names(outside, team) == ["Tea"]
 
 
 async def test_a_role_of_the_teams_own_is_held_in_a_transaction(
