@@ -34,7 +34,8 @@ class Inventory(Table, tablename="inventory"):
 class StockMovements(Table, tablename="stock_movements"):
     """Append only; the sum of an item's deltas is its quantity, always.
 
-    (team_id, item_id) is one key (migrations/): a movement cannot be another team's than its item.
+    (team_id, item_id) is one key, in place of two (migrations/): a movement cannot be another team's than its
+    item.
     """
 
     id = Text(primary_key=True)

@@ -5,8 +5,8 @@
     PocketBase    token, owner rule, SQLite in the same process (peers/pocketbase.py)
 
 They run in turns, a round of each right after the other, so that what the machine does meanwhile hits both.
-After the first turn, which is to warm up, Postgres is told how large its tables are by now, as autovacuum does
-by itself a little later: until then it plans for the twenty items that there were.
+After the first turn, which is to warm up, Postgres is told how large its tables are by now, as autovacuum
+does by itself a little later: until then it plans for the twenty items that there were.
 """
 
 import asyncio
