@@ -6,7 +6,8 @@ What is not announced is found in the log by a server's sweeper, a second or two
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from channels.bus import Bus, Listener
+from channels.bus import Bus
+from channels.bus_format import Listener
 from channels.tasks import Work
 from domain import streams
 from domain.streams import Entry

@@ -7,14 +7,14 @@ published to: they stand for all channels of a pattern (EVERY), whoever publishe
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 import msgspec
 
 from channels import json_format
 from domain import channels
-from domain.streams import Entry
+from domain.streams import Entry, Head
 
 T = TypeVar("T")
 
@@ -26,6 +26,25 @@ RIGHTS: Final = b"maycole:rights"
 EVERY: Final = {PREFIX + channels.EVERY_AUDIT.encode(): PREFIX + channels.audit("team_*").encode()}
 STANDS_FOR: Final = {pattern: name for name, pattern in EVERY.items()}
 OFFSET_DIGITS_MAX: Final = 18
+
+
+class Listener(msgspec.Struct):
+    """Who hears the bus: every publication, other push and announced head, the link going down and up, and
+    whose rights may have changed.
+
+    What comes because of a pattern is a push on the channel that stands for it.
+    """
+
+    on_publication: Callable[[str, str, int, bytes], None]
+    on_push: Callable[[str, bytes], None]
+    on_head: Callable[[Head], None]
+    on_link: Callable[[bool], None]
+    on_rights: Callable[[str], None] = lambda user_id: None
+
+
+def publishing(name: bytes, body: bytes) -> bytes:
+    """The command that publishes it, as Redis reads it (RESP)."""
+    return b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(name), name, len(body), body)
 
 
 def asked_as(names: Sequence[bytes], plain: bytes, by_pattern: bytes) -> list[tuple[bytes, list[bytes]]]:

@@ -23,6 +23,9 @@ log = logging.getLogger("maycole.http")
 STOPPING: Final = "busy"
 BROKEN: Final = "malformed_request"
 
+# In a request's state: its body has come with its head, and waits for nobody.
+BODY_IS_HERE: Final = "body_is_here"
+
 _broken: Final[set[asyncio.Task[None]]] = set()
 _running: Final[dict[asyncio.Task[None], RequestResponseCycle]] = {}
 
@@ -32,6 +35,7 @@ async def run(cycle: RequestResponseCycle, app: Any) -> None:
     task = asyncio.current_task()
     assert task is not None, "the server makes a task of it"
     _running[task] = cycle
+    cycle.scope["state"][BODY_IS_HERE] = not cycle.more_body
     try:
         await app(cycle.scope, cycle.receive, cycle.send)
         if not cycle.disconnected and not cycle.response_complete:

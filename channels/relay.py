@@ -20,7 +20,8 @@ from typing import Final
 
 from channels import arrivals, json_format
 from channels.activity import Activity
-from channels.bus import Bus, Listener
+from channels.bus import Bus
+from channels.bus_format import Listener
 from channels.hub import RING_ENTRIES, Feed, Hub
 from channels.presence import Presence
 from channels.protocol import Since

@@ -17,6 +17,7 @@ from litestar.types import Empty
 
 from app.pipeline.headers import all_sent
 from app.pipeline.stay import sending
+from channels import cycle
 from domain.errors import FieldError, Invalid, Malformed
 
 BODY_BYTES_MAX: Final = 1024 * 1024
@@ -106,14 +107,19 @@ async def refuse_nothing(request: Request[Any, Any, Any]) -> None:
             detail="Send the body as it is, without a content coding.",
             headers={"Accept-Encoding": "identity"},
         )
+    body = await (request.body() if request.scope["state"].get(cycle.BODY_IS_HERE) else _received(request))
+    if not body:
+        raise Malformed("The body is empty: send JSON.", code="empty_body")
+
+
+async def _received(request: Request[Any, Any, Any]) -> bytes:
+    """The body, which the client is still to send."""
     try:
         with sending(request.scope):
             async with asyncio.timeout(BODY_WITHIN_S):
-                body = await request.body()
+                return await request.body()
     except TimeoutError as slow:
         raise HTTPException(status_code=408, detail=f"The body took more than {BODY_WITHIN_S} s.") from slow
-    if not body:
-        raise Malformed("The body is empty: send JSON.", code="empty_body")
 
 
 def _inspect(value: Any, depth: int) -> None:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from app.config import Config
-from channels.bus import Bus, Listener
+from channels.bus import Bus
+from channels.bus_format import Listener
 from channels.presence import Presence
 from tests.factories import Api, Person
 from tests.raw import Raw

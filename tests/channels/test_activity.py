@@ -11,7 +11,8 @@ import pytest
 from app.config import Config
 from channels import activity as module
 from channels.activity import MINUTE_S, WINDOW_MIN, Activity
-from channels.bus import GONE, Bus, Listener
+from channels.bus import GONE, Bus
+from channels.bus_format import Listener
 
 YEARS = count(int(time.time()) + 3 * 365 * 86400, 365 * 86400)
 

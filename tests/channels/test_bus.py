@@ -11,7 +11,8 @@ import pytest
 import redis.asyncio
 
 from app.config import Config
-from channels.bus import Bus, Listener
+from channels.bus import Bus
+from channels.bus_format import Listener
 from channels.live import Live
 from channels.tasks import end
 from domain.streams import Entry, Head
