@@ -19,11 +19,10 @@ from domain import bugs
 
 log = logging.getLogger("maycole.http")
 
-# What a request is told that is stopped: by the server's end, or by what its client sent.
+# What a request is told that is stopped by the server's end. By what its client sent: see `is_broken`.
 STOPPING: Final = "busy"
-BROKEN: Final = "malformed_request"
 
-_broken: Final[set[asyncio.Task[None]]] = set()
+_broken: Final[dict[asyncio.Task[None], str]] = {}
 _running: Final[dict[asyncio.Task[None], RequestResponseCycle]] = {}
 
 
@@ -44,14 +43,14 @@ async def run(cycle: RequestResponseCycle, app: Any) -> None:
             if code == STOPPING:
                 # The server stops, and its grace is over.
                 log.error("%s was cut off: the server stops", _request_id(cycle))
-            _end(cycle, code)
+            _end(cycle, code, is_broken_off=task in _broken)
     except Exception as error:
         log.error("%s failed", _request_id(cycle), exc_info=error)
         bugs.report(error, where="the HTTP engine", request_id=_request_id(cycle))
-        _end(cycle, "internal_error")
+        _end(cycle, "internal_error", is_broken_off=task in _broken)
     finally:
         del _running[task]
-        _broken.discard(task)
+        _broken.pop(task, None)
         cycle.on_response = lambda: None
 
 
@@ -62,11 +61,11 @@ def client_is_gone(task: asyncio.Task[None]) -> None:
         cycle.disconnected = True  # upstream says so only to the last one in a pipeline
 
 
-def is_broken(task: asyncio.Task[None]) -> None:
-    """What it still had to be sent is no HTTP: stop its work, where that undoes something."""
+def is_broken(task: asyncio.Task[None], code: str) -> None:
+    """What it still had to be sent is refused with this code: stop its work, where that undoes something."""
     cycle = _running.get(task)
     if cycle is not None and not cycle.response_started and hang_ups.stop(task):
-        _broken.add(task)
+        _broken[task] = code
 
 
 def stopped() -> tuple[int, str | None]:
@@ -78,11 +77,11 @@ def stopped() -> tuple[int, str | None]:
     cycle = _running.get(task)
     if cycle is None or cycle.disconnected:
         return hang_ups.STATUS, None
-    code = BROKEN if task in _broken else STOPPING
+    code = _broken.get(task, STOPPING)
     return REFUSALS[code].status, code
 
 
-def _end(cycle: RequestResponseCycle, code: str) -> None:
+def _end(cycle: RequestResponseCycle, code: str, *, is_broken_off: bool) -> None:
     if cycle.disconnected or cycle.transport.is_closing():
         return
     if not cycle.response_started:
@@ -90,7 +89,7 @@ def _end(cycle: RequestResponseCycle, code: str) -> None:
         request_id = _request_id(cycle) or known_as(None)
         cycle.transport.write(refusal(code, cycle.scope.get("litestar_app"), request_id))
     cycle.response_complete = True
-    if code == BROKEN:
+    if is_broken_off:
         cycle.on_response()  # which ends the connection when the client has had time to read that
     else:
         cycle.transport.close()
