@@ -38,6 +38,10 @@ HEAD_BYTES_MAX: Final = 256 * 1024  # a frame of 64 KiB in an address of server-
 CHUNK_LINE_BYTES: Final = 16  # its length in hex and two ends of lines, which come with a piece of a body
 
 
+class _HeadTooLarge(Exception):
+    """Stops the parser."""
+
+
 class LiveHttp(HttpToolsProtocol):
     """Puts itself into the scope's extensions, so that a stream can say that it is `carried`."""
 
@@ -109,6 +113,9 @@ class LiveHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._is_reading_on:
             return
+        # What came in with the head's last bytes may be another request's.
+        if self._beside_body > HEAD_BYTES_MAX and self._head_bytes() > HEAD_BYTES_MAX:
+            raise _HeadTooLarge
         self._in_head = False
         self._head_is_there()
         super().on_headers_complete()
@@ -137,8 +144,9 @@ class LiveHttp(HttpToolsProtocol):
         """What is left of it, where the parser stopped because a request asks for another protocol."""
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self._refuse("malformed_request")
+        except httptools.HttpParserError as error:
+            is_too_large = isinstance(error.__context__, _HeadTooLarge)
+            self._refuse("head_too_large" if is_too_large else "malformed_request")
         except httptools.HttpParserUpgrade as stop:
             if not self._should_upgrade():
                 self._read_on()
