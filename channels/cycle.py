@@ -2,7 +2,7 @@
 
 uvicorn lets a handler run on when its client is gone: whoever sends requests and hangs up would keep locks
 and connections busy for nothing. Here it is cancelled, its transaction is rolled back, and nothing is logged
-as a failure; unless it is at its COMMIT already (channels/hang_ups.py), or has begun to answer: a stream is
+as a failure; unless it is at a COMMIT (channels/hang_ups.py), or has begun to answer: a stream is
 told by its own receive(). Nothing is paid for that by a request whose client stays.
 """
 
@@ -55,14 +55,14 @@ async def run(cycle: RequestResponseCycle, app: Any) -> None:
 
 
 def client_is_gone(task: asyncio.Task[None]) -> None:
-    """Stop its work, where that undoes something."""
+    """Stop its work, unless it is at a COMMIT."""
     cycle = _running.get(task)
     if cycle is not None and not cycle.response_started and hang_ups.stop(task):
         cycle.disconnected = True  # upstream says so only to the last one in a pipeline
 
 
 def is_broken(task: asyncio.Task[None], code: str) -> None:
-    """What it still had to be sent is refused with this code: stop its work, where that undoes something."""
+    """What it still had to be sent is refused with this code: stop its work, as if the client was gone."""
     cycle = _running.get(task)
     if cycle is not None and not cycle.response_started and hang_ups.stop(task):
         _broken[task] = code
