@@ -21,7 +21,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Raw
 
 from channels import json_format
-from channels.budget import introduced, too_many
+from channels.budget import NothingLeft, introduced, told, too_many
 from channels.connection import Connection
 from channels.emulation import LIMITED_BY_COMMAND, as_it_is
 from channels.encoding import Encoding
@@ -113,18 +113,22 @@ async def connection_uni_sse(request: Request[Any, Any, Any]) -> ASGIApp:
 async def _require(live: Live, token: str, channel: str, via: dict[str, Any]) -> None:
     """It may follow: once the stream has begun there is no saying any more that it may not.
 
-    Raises Unauthenticated, Forbidden, NotFound, and what is in db.UNREACHABLE.
+    Raises RateLimited, Unauthenticated, Forbidden, NotFound, and what is in db.UNREACHABLE.
     """
     try:
         claims = await introduced(live.gate, live.budget, token, via)
-        if not await live.budget.take(claims, 1):  # for its subscribe
-            raise too_many("authenticated")
+        taken = await live.budget.take(claims, 1)  # for its subscribe
+        if not taken.granted:
+            raise too_many("authenticated", taken, via["state"])
+        told(taken, via["state"])
         rights = await live.gate.rights(claims)
         if rights is None:
             raise _unknown()
         live.gate.may_follow(rights, channel)
+    except NothingLeft as over:
+        raise too_many("public", over.taken, via["state"]) from over
     except HangUp as over:
-        raise (too_many("public") if over.code == 3013 else _unknown()) from over
+        raise _unknown() from over
     except Refused as refused:
         if refused.code == UNKNOWN_CHANNEL:
             raise NotFound.of("channel") from refused
