@@ -31,7 +31,7 @@ from channels.live import Live
 from channels.protocol import Command, HangUp, Refused, Subscribe, Subscribed
 from channels.tasks import until_any
 from domain import db
-from domain.errors import Forbidden, NotFound, Unauthenticated
+from domain.errors import Forbidden, Malformed, NotFound, Unauthenticated
 
 EPOCHS_KEPT: Final = 1024
 NO_EPOCH: Final = "_"  # who comes from where we do not know is told to look again
@@ -103,11 +103,19 @@ async def connection_uni_sse(request: Request[Any, Any, Any]) -> ASGIApp:
     """401 and 403 end an EventSource for good; whatever else happens, it comes back by itself."""
     live: Live = request.app.state.live
     query = request.query_params
-    token = query.get("token") or request.headers.get("authorization", "").removeprefix("Bearer ")
+    token = query.get("token") or _shown(request)
     since = request.headers.get("last-event-id", query.get("since") or "")
     require_allowed(request.scope)
     await _require(live, token, query.get("channel", ""), dict(request.scope))
     return _follow(live, token, _asked(query.get("channel", ""), since))
+
+
+def _shown(request: Request[Any, Any, Any]) -> str:
+    """The token in its head. Raises Malformed."""
+    shown = request.headers.getall("authorization", [""])
+    if len(shown) > 1:
+        raise Malformed("A header that says one thing was sent more than once.", code="repeated_header")
+    return shown[0].removeprefix("Bearer ")
 
 
 async def _require(live: Live, token: str, channel: str, via: dict[str, Any]) -> None:

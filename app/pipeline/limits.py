@@ -18,7 +18,7 @@ from channels.budget import Taken
 from domain.actor import Actor, source
 from domain.auth import throttle
 from domain.auth.tokens import Claims
-from domain.errors import DomainError, Forbidden, RateLimited, Unauthenticated
+from domain.errors import DomainError, Forbidden, Malformed, RateLimited, Unauthenticated
 
 HEADER: Final = b"ratelimit"
 POLICY_HEADER: Final = b"ratelimit-policy"
@@ -33,7 +33,7 @@ async def admit(request: Request[Any, Any, Any]) -> None:
     refusal: DomainError | None = None
     try:
         await identify(request)
-    except (Unauthenticated, Forbidden) as refused:
+    except (Unauthenticated, Forbidden, Malformed) as refused:
         refusal = refused
     caller: Actor | None = request.scope["state"].get("caller")
     if refusal is not None and caller is None:
