@@ -28,6 +28,8 @@ GRACE_S = 0.5
 _HURRIED = f"""
 import sys
 from app import cli, server
+from tests import generous
+generous.be_generous()
 server.SETTINGS["timeout_graceful_shutdown"] = {GRACE_S}
 cli.main(sys.argv[1:])
 """
