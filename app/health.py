@@ -24,7 +24,7 @@ from app.config import Config
 from app.lifespan import Process
 from app.pipeline.limiter import Limiter
 from app.pipeline.load import Load
-from domain import connections, db
+from domain import connections, db, lines
 
 CHECK_WITHIN_S: Final = 2.0
 REMEMBERED_S: Final = 1.0
@@ -180,9 +180,12 @@ def _pool() -> Check:
     pool = db.engine.pool
     if pool is None:
         return Check(ok=False, detail="closed")
-    in_use, wait_s = pool.get_size() - pool.get_idle_size(), connections.waiting_s()
-    detail = f"{in_use} of {pool.get_max_size()} connections in use, {connections.waiting()} wait"
-    return Check(ok=wait_s <= SLOW_S, detail=f"{detail}, the first for {1000 * wait_s:.0f} ms")
+    in_use, wait_s = pool.get_size() - pool.get_idle_size(), lines.waiting_s()
+    detail = (
+        f"{in_use} of {pool.get_max_size()} connections in use, {connections.waiting()} wait for one; "
+        f"the first who waits, for one or for an answer, has waited for {1000 * wait_s:.0f} ms"
+    )
+    return Check(ok=wait_s <= SLOW_S, detail=detail)
 
 
 def _load(load: Load) -> Check:

@@ -6,7 +6,7 @@ which SDKs come back later. Tokens that are good are let in from wherever they c
 address, all cut off at once, come back at once.
 """
 
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from channels import rpc
 from channels.protocol import Command, HangUp, Refused
@@ -15,26 +15,50 @@ from domain.auth.tokens import Claims
 from domain.errors import RateLimited
 
 AT_ONCE_MAX: Final = 64
-RETRY_AFTER_S: Final = 1
 # Not by their names. An rpc is counted by the REST route that it asks for, and here only where no route does;
 # who leaves a channel has paid for it by joining, and pays only where there is none to leave.
 FREE: Final = frozenset({"rpc", "unsubscribe"})
 
 
-def too_many(policy: str) -> RateLimited:
-    """Where the answer is one of HTTP, and is counted as such."""
+class Taken(NamedTuple):
+    """How many were let in, and after how many seconds there is room for another one.
+
+    `drawn` is what headers of an answer over HTTP are made of (app/pipeline/limits.py).
+    """
+
+    granted: int
+    wait_s: int = 1
+    drawn: Any = None
+
+
+class NothingLeft(HangUp):
+    """An address has shown too many bad tokens: 3013."""
+
+    def __init__(self, taken: Taken) -> None:
+        super().__init__(3013)
+        self.taken = taken
+
+
+def told(taken: Taken, state: dict[str, Any]) -> None:
+    """The answer to the request with this state says how the budget stands."""
+    state[rpc.COUNTED] = taken.drawn
+
+
+def too_many(policy: str, taken: Taken, state: dict[str, Any]) -> RateLimited:
+    """Where the answer is one of HTTP, to the request with this state, and is counted as such."""
+    told(taken, state)
     said = "That is too much for now: try again in a while."
-    return RateLimited(said, policy=policy, retryAfter=RETRY_AFTER_S)
+    return RateLimited(said, policy=policy, retryAfter=taken.wait_s)
 
 
 class Budget(Protocol):
     """What counts (app/pipeline/limits.py)."""
 
-    async def take(self, claims: Claims, wanted: int) -> int:
-        """How many commands this user or key may carry out now, at most `wanted`."""
+    async def take(self, claims: Claims, wanted: int) -> Taken:
+        """So many commands this user or key may carry out now, at most `wanted`."""
 
-    async def failed(self, address: str | None) -> bool:
-        """Count somebody who could not say who they are; whether there was room for that."""
+    async def failed(self, address: str | None) -> Taken:
+        """Count somebody who could not say who they are; nothing is granted where there was no room."""
 
 
 class Gate(Protocol):
@@ -44,15 +68,15 @@ class Gate(Protocol):
 
 
 async def introduced(gate: Gate, budget: Budget, token: str, via: rpc.Scope) -> Claims:
-    """Whom a token names. Raises as Gate.claims does, and HangUp 3013."""
+    """Whom a token names. Raises as Gate.claims does, and NothingLeft."""
     try:
         return await gate.claims(token, via)
     except (HangUp, Refused) as failure:
         client = via.get("client")
-        has_room = await budget.failed(client[0] if client else None)
+        taken = await budget.failed(client[0] if client else None)
         # A token that has run out is said to have: with a new one the client is let in.
-        if not has_room and not (isinstance(failure, Refused) and failure.code == 109):
-            raise HangUp(3013) from failure
+        if not taken.granted and not (isinstance(failure, Refused) and failure.code == 109):
+            raise NothingLeft(taken) from failure
         raise
 
 
@@ -75,7 +99,8 @@ class Allowance:
     async def pay(self, claims: Claims, rest: Any = ()) -> None:
         """For a command, whatever its name. Raises Refused 111."""
         if not self._paid:
-            self._paid = await self._budget.take(claims, 1 + sum(map(_costs, rest[:AT_ONCE_MAX])))
+            taken = await self._budget.take(claims, 1 + sum(map(_costs, rest[:AT_ONCE_MAX])))
+            self._paid = taken.granted
         if not self._paid:
             measures.count("rate_limited", "authenticated")
             raise Refused(111)

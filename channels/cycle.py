@@ -2,7 +2,7 @@
 
 uvicorn lets a handler run on when its client is gone: whoever sends requests and hangs up would keep locks
 and connections busy for nothing. Here it is cancelled, its transaction is rolled back, and nothing is logged
-as a failure; unless it is at its COMMIT already (channels/hang_ups.py), or has begun to answer: a stream is
+as a failure; unless it is at a COMMIT (channels/hang_ups.py), or has begun to answer: a stream is
 told by its own receive(). Nothing is paid for that by a request whose client stays.
 """
 
@@ -19,14 +19,13 @@ from domain import bugs
 
 log = logging.getLogger("maycole.http")
 
-# What a request is told that is stopped: by the server's end, or by what its client sent.
+# What a request is told that is stopped by the server's end. By what its client sent: see `is_broken`.
 STOPPING: Final = "busy"
-BROKEN: Final = "malformed_request"
 
 # In a request's state: its body has come with its head, and waits for nobody.
 BODY_IS_HERE: Final = "body_is_here"
 
-_broken: Final[set[asyncio.Task[None]]] = set()
+_broken: Final[dict[asyncio.Task[None], str]] = {}
 _running: Final[dict[asyncio.Task[None], RequestResponseCycle]] = {}
 
 
@@ -48,29 +47,29 @@ async def run(cycle: RequestResponseCycle, app: Any) -> None:
             if code == STOPPING:
                 # The server stops, and its grace is over.
                 log.error("%s was cut off: the server stops", _request_id(cycle))
-            _end(cycle, code)
+            _end(cycle, code, is_broken_off=task in _broken)
     except Exception as error:
         log.error("%s failed", _request_id(cycle), exc_info=error)
         bugs.report(error, where="the HTTP engine", request_id=_request_id(cycle))
-        _end(cycle, "internal_error")
+        _end(cycle, "internal_error", is_broken_off=task in _broken)
     finally:
         del _running[task]
-        _broken.discard(task)
+        _broken.pop(task, None)
         cycle.on_response = lambda: None
 
 
 def client_is_gone(task: asyncio.Task[None]) -> None:
-    """Stop its work, where that undoes something."""
+    """Stop its work, unless it is at a COMMIT."""
     cycle = _running.get(task)
     if cycle is not None and not cycle.response_started and hang_ups.stop(task):
         cycle.disconnected = True  # upstream says so only to the last one in a pipeline
 
 
-def is_broken(task: asyncio.Task[None]) -> None:
-    """What it still had to be sent is no HTTP: stop its work, where that undoes something."""
+def is_broken(task: asyncio.Task[None], code: str) -> None:
+    """What it still had to be sent is refused with this code: stop its work, as if the client was gone."""
     cycle = _running.get(task)
     if cycle is not None and not cycle.response_started and hang_ups.stop(task):
-        _broken.add(task)
+        _broken[task] = code
 
 
 def stopped() -> tuple[int, str | None]:
@@ -82,11 +81,11 @@ def stopped() -> tuple[int, str | None]:
     cycle = _running.get(task)
     if cycle is None or cycle.disconnected:
         return hang_ups.STATUS, None
-    code = BROKEN if task in _broken else STOPPING
+    code = _broken.get(task, STOPPING)
     return REFUSALS[code].status, code
 
 
-def _end(cycle: RequestResponseCycle, code: str) -> None:
+def _end(cycle: RequestResponseCycle, code: str, *, is_broken_off: bool) -> None:
     if cycle.disconnected or cycle.transport.is_closing():
         return
     if not cycle.response_started:
@@ -94,7 +93,7 @@ def _end(cycle: RequestResponseCycle, code: str) -> None:
         request_id = _request_id(cycle) or known_as(None)
         cycle.transport.write(refusal(code, cycle.scope.get("litestar_app"), request_id))
     cycle.response_complete = True
-    if code == BROKEN:
+    if is_broken_off:
         cycle.on_response()  # which ends the connection when the client has had time to read that
     else:
         cycle.transport.close()

@@ -170,8 +170,9 @@ async def emulation(request: Request[Any, Any, Any]) -> None:
         raise Unavailable("Sessions elsewhere cannot be reached now.", retryAfter=RETRY_AFTER_S) from lost
     if not found:
         client = request.client
-        if not await live.budget.failed(client.host if client else None):
-            raise too_many("public")
+        taken = await live.budget.failed(client.host if client else None)
+        if not taken.granted:
+            raise too_many("public", taken, request.scope["state"])
         raise NotFound.of("session")
 
 

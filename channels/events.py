@@ -21,7 +21,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Raw
 
 from channels import json_format
-from channels.budget import introduced, too_many
+from channels.budget import NothingLeft, introduced, told, too_many
 from channels.connection import Connection
 from channels.emulation import LIMITED_BY_COMMAND, as_it_is
 from channels.encoding import Encoding
@@ -31,7 +31,7 @@ from channels.live import Live
 from channels.protocol import Command, HangUp, Refused, Subscribe, Subscribed
 from channels.tasks import until_any
 from domain import db
-from domain.errors import Forbidden, NotFound, Unauthenticated
+from domain.errors import Forbidden, Malformed, NotFound, Unauthenticated
 
 EPOCHS_KEPT: Final = 1024
 NO_EPOCH: Final = "_"  # who comes from where we do not know is told to look again
@@ -103,28 +103,40 @@ async def connection_uni_sse(request: Request[Any, Any, Any]) -> ASGIApp:
     """401 and 403 end an EventSource for good; whatever else happens, it comes back by itself."""
     live: Live = request.app.state.live
     query = request.query_params
-    token = query.get("token") or request.headers.get("authorization", "").removeprefix("Bearer ")
+    token = query.get("token") or _shown(request)
     since = request.headers.get("last-event-id", query.get("since") or "")
     require_allowed(request.scope)
     await _require(live, token, query.get("channel", ""), dict(request.scope))
     return _follow(live, token, _asked(query.get("channel", ""), since))
 
 
+def _shown(request: Request[Any, Any, Any]) -> str:
+    """The token in its head. Raises Malformed."""
+    shown = request.headers.getall("authorization", [""])
+    if len(shown) > 1:
+        raise Malformed("A header that says one thing was sent more than once.", code="repeated_header")
+    return shown[0].removeprefix("Bearer ")
+
+
 async def _require(live: Live, token: str, channel: str, via: dict[str, Any]) -> None:
     """It may follow: once the stream has begun there is no saying any more that it may not.
 
-    Raises Unauthenticated, Forbidden, NotFound, and what is in db.UNREACHABLE.
+    Raises RateLimited, Unauthenticated, Forbidden, NotFound, and what is in db.UNREACHABLE.
     """
     try:
         claims = await introduced(live.gate, live.budget, token, via)
-        if not await live.budget.take(claims, 1):  # for its subscribe
-            raise too_many("authenticated")
+        taken = await live.budget.take(claims, 1)  # for its subscribe
+        if not taken.granted:
+            raise too_many("authenticated", taken, via["state"])
+        told(taken, via["state"])
         rights = await live.gate.rights(claims)
         if rights is None:
             raise _unknown()
         live.gate.may_follow(rights, channel)
+    except NothingLeft as over:
+        raise too_many("public", over.taken, via["state"]) from over
     except HangUp as over:
-        raise (too_many("public") if over.code == 3013 else _unknown()) from over
+        raise _unknown() from over
     except Refused as refused:
         if refused.code == UNKNOWN_CHANNEL:
             raise NotFound.of("channel") from refused

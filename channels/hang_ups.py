@@ -11,11 +11,13 @@ STATUS: Final = 499  # nginx's status for a request whose client did not wait
 
 
 def stop(work: asyncio.Task[Any]) -> bool:
-    """Cancel it, where that undoes something: not once its COMMIT has begun. Whether it was cancelled.
+    """Cancel it, unless it is at a COMMIT, whose news comes first. Whether it was cancelled.
+
+    What it has committed before stays.
 
     Nor a second time, whoever else says that the client is gone: that would break off the rollback.
     """
-    if work.done() or work.cancelling() or commits.have_begun(work):
+    if work.done() or work.cancelling() or commits.is_under_way(work):
         return False
     return work.cancel()
 

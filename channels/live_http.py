@@ -5,6 +5,10 @@ take its last word is: uvicorn would let it flush for as long as it likes (docs/
 is gone before there is an answer is cancelled (channels/cycle.py); and a head has to come within bounds,
 which uvicorn does not ask.
 
+Whatever is sent of a request and is not its body (the head, what is said around chunks, trailers) is bounded
+by HEAD_BYTES_MAX. Trailers are thrown away, as RFC 9110, 6.5.1 lets us: uvicorn would add them to the headers
+of a request that is judged and worked on already, however many there are.
+
 What cannot be read as a request ends the connection: nothing behind it is read. Requests before it are
 answered first, each with what came of it; then the refusal is said. Where it is the rest of a request that
 is worked on already, that one is stopped (unless it is at its COMMIT) and the refusal is its answer.
@@ -31,6 +35,11 @@ SILENT_FOR_S: Final = 30.0  # without a word from the beginning
 HEAD_WITHIN_S: Final = 10.0
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
 HEAD_BYTES_MAX: Final = 256 * 1024  # a frame of 64 KiB in an address of server-sent events, all in escapes
+CHUNK_LINE_BYTES: Final = 16  # its length in hex and two ends of lines, which come with a piece of a body
+
+
+class _HeadTooLarge(Exception):
+    """Stops the parser."""
 
 
 class LiveHttp(HttpToolsProtocol):
@@ -44,7 +53,7 @@ class LiveHttp(HttpToolsProtocol):
     _is_deaf = False  # whatever else comes is thrown away; to read it tells when the client is gone
     _owed: Callable[[], bytes] | None = None  # the refusal, behind the answers that are still to come
     _in_head = False
-    _head_bytes = 0
+    _beside_body = 0  # bytes of the request that is being read, and of what has come behind it
     _is_reading_on = False  # the parser is told again of a request that there is already
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as upstream
@@ -71,13 +80,14 @@ class LiveHttp(HttpToolsProtocol):
         if self._is_deaf or self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
+        self._beside_body += len(data)
         rest = data
         while rest:
             rest = self._read(rest)
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES_MAX:
-                self._refuse("head_too_large")
+        if self._in_head and not self._beside_body:
+            self._beside_body = self._head_bytes()  # it begins behind another one
+        if self._beside_body > HEAD_BYTES_MAX:
+            self._refuse("head_too_large")
         # Whoever sends, and asks nothing with it, has as long as for a head. Nothing is paid for this by
         # requests that come in one piece.
         if self._late is None and not self._is_busy():
@@ -87,7 +97,7 @@ class LiveHttp(HttpToolsProtocol):
         if self._is_reading_on:
             return
         super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
+        self._in_head = True
         self._head_is_there()  # from here on it has HEAD_WITHIN_S, however long it had said nothing
         extensions: dict[str, Any] = {EXTENSION: self}
         self.scope["extensions"] = extensions
@@ -97,18 +107,29 @@ class LiveHttp(HttpToolsProtocol):
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._is_reading_on:
+        if self._in_head:  # and no trailer
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         if self._is_reading_on:
             return
+        # What came in with the head's last bytes may be another request's.
+        if self._beside_body > HEAD_BYTES_MAX and self._head_bytes() > HEAD_BYTES_MAX:
+            raise _HeadTooLarge
         self._in_head = False
         self._head_is_there()
         super().on_headers_complete()
         if self._stops and self.cycle is not None:
             # It is answered, and told to go elsewhere with the next one.
             self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        self._beside_body -= len(body) + CHUNK_LINE_BYTES
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._beside_body = 0
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -123,14 +144,19 @@ class LiveHttp(HttpToolsProtocol):
         """What is left of it, where the parser stopped because a request asks for another protocol."""
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self._refuse("malformed_request")
+        except httptools.HttpParserError as error:
+            is_too_large = isinstance(error.__context__, _HeadTooLarge)
+            self._refuse("head_too_large" if is_too_large else "malformed_request")
         except httptools.HttpParserUpgrade as stop:
             if not self._should_upgrade():
                 self._read_on()
                 return data[stop.args[0] :]
             self.handle_websocket_upgrade()
         return b""
+
+    def _head_bytes(self) -> int:
+        """How long this head is, as far as the parser has told of it."""
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _read_on(self) -> None:
         """A request is answered in the protocol that we speak, as if it had not asked for another one: who
@@ -229,16 +255,16 @@ class LiveHttp(HttpToolsProtocol):
         if not self._is_at_work():
             self._end()
         elif self.cycle.more_body:
-            self._break_off()
+            self._break_off(code)
 
-    def _break_off(self) -> None:
+    def _break_off(self, code: str) -> None:
         """The newest request will never be whole."""
         if self.pipeline and self._begun is not None:
             self.pipeline.popleft()  # it has not begun; the one before it is the newest now
             self.cycle = self.pipeline[0][0] if self.pipeline else self._begun
         elif self._work is not None:
             self._owed = None  # its own answer says so
-            self.loop.call_soon(cycle.is_broken, self._work)  # by then it has begun
+            self.loop.call_soon(cycle.is_broken, self._work, code)  # by then it has begun
 
     def _end(self) -> None:
         """Everything is answered: say what is owed, and end the connection."""

@@ -40,7 +40,7 @@ REFUSALS: Final = {
         "Websockets are spoken here in version 13 of their protocol.",
         ((b"upgrade", b"websocket"), (b"connection", b"upgrade"), _VERSION),
     ),
-    "head_too_large": Refusal(431, "The head of the request is too large."),
+    "head_too_large": Refusal(431, "The head of the request is too large, or what is sent around its body."),
     "internal_error": Refusal(500, "Something went wrong on our side."),
     "busy": Refusal(
         503,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from channels.budget import Allowance, introduced
+from channels.budget import Allowance, NothingLeft, introduced
 from channels.gate import Rights
 from channels.live import Joined, Live
 from channels.protocol import ClientInfo, HangUp
@@ -40,9 +40,8 @@ class Standing:
         """Whom a token names (channels/budget.py). Raises Refused, HangUp."""
         try:
             return await introduced(self._gate, self._live.budget, token, via)
-        except HangUp as over:
-            if over.code == 3013:
-                measures.count("rate_limited", "public")
+        except NothingLeft:
+            measures.count("rate_limited", "public")
             raise
 
     async def admitted(self, token: str, via: Scope, connection: Joined) -> Claims:

@@ -1,7 +1,7 @@
 """Connections of the pool: what each is made to be; waited for, and given back, within a bound.
 
-What is told of this: `waiting_s()`, how long whoever is first in line waits already. It is what load is
-measured by (app/pipeline/load.py), and 0 as long as there is a connection for everybody.
+What is told of this: `waiting_s()`, how long whoever is first in line waits already. It is one of the lines
+that load is measured by (domain/lines.py), and 0 as long as there is a connection for everybody.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from domain import measures, tracing
+from domain import lines, measures, tracing
 
 log = logging.getLogger("maycole.db")
 
@@ -44,6 +44,9 @@ async def leave_as_is(connection: asyncpg.Connection) -> None:
 def waiting_s() -> float:
     """For how long the first in line has waited; 0 where nobody waits."""
     return time.monotonic() - next(iter(_waiting.values())) if _waiting else 0.0
+
+
+lines.of_process.append(waiting_s)
 
 
 def waiting() -> int:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
-from domain import channels
+from domain import channels, lines
 from domain.streams import Entry
 
 V = TypeVar("V")
@@ -40,7 +40,7 @@ class Memory(Generic[V]):
         self._clock = clock
         self._known: dict[str, dict[str, tuple[V, float]]] = {}
         self._changes = 0
-        self._under_way: dict[tuple[str, str], asyncio.Event] = {}
+        self._under_way: dict[tuple[str, str], tuple[asyncio.Event, float]] = {}
 
     def get(self, user_id: str, of: str) -> V | None:
         value, asked_at = self._known.get(user_id, {}).get(of, (None, 0.0))
@@ -67,21 +67,27 @@ class Memory(Generic[V]):
         value = self.get(user_id, of)
         under_way = self._under_way.get((user_id, of)) if value is None else None
         if under_way is not None:
-            await under_way.wait()
+            await under_way[0].wait()
             value = self.get(user_id, of)
         if value is not None:
             return value
-        self._under_way[user_id, of] = over = asyncio.Event()
         asked = self.asking()
+        over = asyncio.Event()
+        self._under_way[user_id, of] = mine = over, asked[1]
         try:
             value = await ask()
             if value is not None:
                 self.keep(user_id, of, value, asked)
         finally:
             over.set()
-            if self._under_way.get((user_id, of)) is over:
+            if self._under_way.get((user_id, of)) is mine:
                 del self._under_way[user_id, of]
         return value
+
+    def waiting_s(self) -> float:
+        """For how long what was asked first is not answered yet; 0 where everything is."""
+        first = next(iter(self._under_way.values()), None)
+        return 0.0 if first is None else self._clock() - first[1]
 
     def forget(self, user_id: str) -> None:
         self._changes += 1
@@ -90,6 +96,13 @@ class Memory(Generic[V]):
 
 # Those of this process: each is made by the module that asks it.
 of_process: Final[list[Memory[Any]]] = []
+
+
+def _waiting_s() -> float:
+    return max((memory.waiting_s() for memory in of_process), default=0.0)
+
+
+lines.of_process.append(_waiting_s)
 
 
 def forget(user_id: str) -> None:

@@ -15,6 +15,7 @@ from litestar.datastructures import State
 from app.pipeline.door import at_the_door
 from app.pipeline.errors import HANDLERS
 from app.server import Server, address, listening
+from channels.budget import Taken
 from channels.emulation import Emulation, emulation
 from channels.endpoint import websocket
 from channels.events import connection_uni_sse
@@ -58,11 +59,11 @@ class KindsGate(OpenGate):
 class Boundless:
     """A budget (channels/budget.py) for nodes whose tests are about something else."""
 
-    async def take(self, claims: Claims, wanted: int) -> int:
-        return wanted
+    async def take(self, claims: Claims, wanted: int) -> Taken:
+        return Taken(wanted)
 
-    async def failed(self, address: str | None) -> bool:
-        return True
+    async def failed(self, address: str | None) -> Taken:
+        return Taken(1)
 
 
 class Node(NamedTuple):

@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Request
 
+from app.pipeline.headers import only
 from domain.errors import Invalid
 
 
@@ -14,9 +15,10 @@ def etag(version: int) -> str:
 async def provide_if_version(request: Request[Any, Any, Any]) -> int | None:
     """The version that `If-Match` asks for; None without the header, or for `*`.
 
-    Raises Invalid for anything else.
+    Raises Invalid for anything else, and as `only` does.
     """
-    given = request.headers.get("if-match", "*").strip()
+    said = only(request.scope, b"if-match")
+    given = "*" if said is None else said.decode("latin-1").strip()
     if given == "*":
         return None
     digits = given.removeprefix('"').removesuffix('"')

@@ -66,7 +66,7 @@ ASK_AGAIN: Final = frozenset({"step_up_required", "email_not_verified"})
 _HEADER: Final = b"idempotency-key"
 _KEY: Final = re.compile(rb"[!-~]([ -~]{,%d}[!-~])?" % (KEY_CHARS_MAX - 2))
 # What else says who somebody is who has not signed in: whom the answer is for.
-_OF_NOBODY: Final = ("cookie", "x-csrf-token")
+_OF_NOBODY: Final = (b"cookie", b"x-csrf-token")
 
 AnyRequest = Request[Any, Any, Any]
 _request: ContextVar[AnyRequest | None] = ContextVar("keyed_request", default=None)
@@ -206,16 +206,21 @@ async def _asked(request: AnyRequest, handler: HTTPRouteHandler) -> Asked:
         request.scope["method"].encode(),
         request.scope["path"].rstrip("/").encode(),
         request.scope["query_string"],
-        request.headers.get("if-match", "").encode(),
+        _lines(request, b"if-match"),
         body,
     ]
     caller: Actor | None = request.scope["state"].get("caller")
     if caller is not None:
         return Asked(caller.key_id or caller.user, key, idempotency.fingerprints(said))
-    said += [request.headers.get(name, "").encode() for name in _OF_NOBODY]
+    said += [_lines(request, name) for name in _OF_NOBODY]
     where = throttle.network((await provide_actor(request)).ip).encode()
     nobody = f"anonymous:{idempotency.fingerprints([b'caller', where])[0]}"
     return Asked(nobody, key, idempotency.fingerprints(said))
+
+
+def _lines(request: AnyRequest, name: bytes) -> bytes:
+    """All of a header, however often it was sent."""
+    return b"\n".join(all_sent(request.scope, name))
 
 
 def _answer(response: ASGIResponse) -> Answer:

@@ -11,7 +11,7 @@ import msgspec
 from litestar import Request
 
 from app.pipeline import versions
-from app.pipeline.headers import sent
+from app.pipeline.headers import only, sent
 from app.pipeline.request_id import request_id
 from channels import rpc
 from domain.actor import Actor, source
@@ -98,7 +98,7 @@ def _claims(request: Request[Any, Any, Any], ip: str | None) -> Claims:
     introduced: Claims | None = extensions.get(rpc.CLAIMS)
     if introduced is not None:
         return introduced
-    scheme, _, token = (sent(request.scope, b"authorization") or b"").partition(b" ")
+    scheme, _, token = (only(request.scope, b"authorization") or b"").partition(b" ")
     if scheme.lower() != b"bearer" or not token:
         raise Unauthenticated("Send `Authorization: Bearer <access token>`.", code="no_token")
     return credentials.claims(token.decode("latin-1").strip(), ip)

@@ -9,7 +9,8 @@ Promises
     `limit` divided by the most processes that there were in the last FORGOTTEN_AFTER_S in which Redis was
     heard of. A process says that it is there before it serves (`look`), and each looks every LOOK_EVERY_S:
     only of one that began less than that before Redis went may the others not know. Nobody waits for Redis
-    twice: `run` looks when it is back. What is counted on one side is not known on the other.
+    twice: `run` looks when it is back. A share begins at what this process has let in with Redis; Redis does
+    not know of what was let in without it.
 
 On Redis: a list `maycole:limit:<key>` of microseconds, which goes when nothing in it counts any more, and a
 sorted set `maycole:processes`, process -> the second it was last heard of.
@@ -17,6 +18,7 @@ sorted set `maycole:processes`, process -> the second it was last heard of.
 
 import asyncio
 import logging
+import math
 import secrets
 import time
 from collections import OrderedDict, deque
@@ -223,18 +225,21 @@ class Limiter:
             except TORN as lost:
                 self._lost(lost)
             else:
+                now = time.monotonic()
                 return [
-                    self._read(question, said)
+                    self._read(question, said, now)
                     for question, said in zip(batch, _split(batch, said), strict=True)
                 ]
         return [self._by_itself(question.draws, question.wanted) for question in batch]
 
-    def _read(self, question: _Question, said: Sequence[int]) -> Verdict:
+    def _read(self, question: _Question, said: Sequence[int], now: float) -> Verdict:
         rooms = tuple(Room(left, us / 1e6) for left, us in zip(said[1::2], said[2::2], strict=True))
         if said[0] == 0 and len(rooms) == 1:
             if len(self._refused) >= KEYS_MAX:
                 self._refused.clear()
-            self._refused[question.draws[0][0]] = time.monotonic() + rooms[0].grows_in_s
+            self._refused[question.draws[0][0]] = now + rooms[0].grows_in_s
+        elif said[0]:
+            self._local.note(question.draws, said[0], now)
         return Verdict(said[0], rooms)
 
     def _by_itself(self, draws: Draws, wanted: int) -> Verdict:
@@ -247,35 +252,47 @@ class Limiter:
 
 
 class LocalCounts:
-    """The same lists, in this process's memory. Beyond KEYS_MAX the one that rested longest is forgotten."""
+    """What this process has let in, with Redis or by itself, in its memory: how many, by the second in which
+    they are forgotten. Beyond KEYS_MAX the one that rested longest is forgotten.
+    """
 
     def __init__(self) -> None:
-        self._times: OrderedDict[str, deque[float]] = OrderedDict()
+        self._counted: OrderedDict[str, dict[int, int]] = OrderedDict()
 
     def take(self, draws: Draws, wanted: int, processes: int) -> Verdict:
         """As Limiter.take, up to an equal share of each limit, and at least one."""
         now = time.monotonic()
-        shares = [max(1, policy.limit // processes) for _, policy in draws]
-        lists = [self._counting(key, now - policy.window_s) for key, policy in draws]
-        granted = min(
-            wanted, *(max(0, share - len(times)) for share, times in zip(shares, lists, strict=True))
-        )
-        for times in lists:
-            times.extend([now] * granted)
+        left = [
+            max(0, max(1, policy.limit // processes) - sum(self._of(key, now).values()))
+            for key, policy in draws
+        ]
+        granted = min(wanted, *left)
+        if granted:
+            self.note(draws, granted, now)
         rooms = (
-            Room(max(0, share - len(times)), (times[0] if times else now) + policy.window_s - now)
-            for share, times, (_, policy) in zip(shares, lists, draws, strict=True)
+            Room(room - granted, next(iter(self._of(key, now)), now + policy.window_s) - now)
+            for room, (key, policy) in zip(left, draws, strict=True)
         )
         return Verdict(granted, tuple(rooms))
 
-    def _counting(self, key: str, since: float) -> deque[float]:
-        times = self._times.setdefault(key, deque())
-        self._times.move_to_end(key)
-        if len(self._times) > KEYS_MAX:
-            self._times.popitem(last=False)
-        while times and times[0] <= since:
-            times.popleft()
-        return times
+    def note(self, draws: Draws, granted: int, now: float) -> None:
+        """So many were let in just now."""
+        for key, policy in draws:
+            counted = self._of(key, now)
+            until = math.ceil(now) + policy.window_s  # a little too late rather than too soon
+            counted[until] = counted.get(until, 0) + granted
+
+    def _of(self, key: str, now: float) -> dict[int, int]:
+        counted = self._counted.get(key)
+        if counted is None:
+            counted = self._counted[key] = {}
+            if len(self._counted) > KEYS_MAX:
+                self._counted.popitem(last=False)
+        else:
+            self._counted.move_to_end(key)
+        while counted and (first := next(iter(counted))) <= now:
+            del counted[first]
+        return counted
 
 
 def _asked(batch: Sequence[_Question]) -> Sequence[int]:

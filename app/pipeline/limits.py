@@ -14,10 +14,11 @@ from app.pipeline.identity import identify, provide_actor
 from app.pipeline.leases import Leases
 from app.pipeline.limiter import Verdict
 from app.pipeline.policies import Limits, Policy
+from channels.budget import Taken
 from domain.actor import Actor, source
 from domain.auth import throttle
 from domain.auth.tokens import Claims
-from domain.errors import DomainError, Forbidden, RateLimited, Unauthenticated
+from domain.errors import DomainError, Forbidden, Malformed, RateLimited, Unauthenticated
 
 HEADER: Final = b"ratelimit"
 POLICY_HEADER: Final = b"ratelimit-policy"
@@ -32,7 +33,7 @@ async def admit(request: Request[Any, Any, Any]) -> None:
     refusal: DomainError | None = None
     try:
         await identify(request)
-    except (Unauthenticated, Forbidden) as refused:
+    except (Unauthenticated, Forbidden, Malformed) as refused:
         refusal = refused
     caller: Actor | None = request.scope["state"].get("caller")
     if refusal is not None and caller is None:
@@ -65,17 +66,21 @@ class Commands:
 
     def __init__(self, leases: Leases, limits: Limits) -> None:
         self._leases = leases
-        self._authenticated = limits.policies["authenticated"]
-        self._public = limits.policies["public"]
+        self._authenticated = {"authenticated": limits.policies["authenticated"]}
+        self._public = {"public": limits.policies["public"]}
 
-    async def take(self, claims: Claims, wanted: int) -> int:
-        key = _caller(claims.sub, claims.sid if claims.key is not None else None)
-        verdict = await self._leases.take([(f"authenticated:{key}", self._authenticated)], wanted)
-        return verdict.granted
+    async def take(self, claims: Claims, wanted: int) -> Taken:
+        return await self._taken(
+            self._authenticated, _caller(claims.sub, claims.sid if claims.key is not None else None), wanted
+        )
 
-    async def failed(self, address: str | None) -> bool:
-        key = f"public:{throttle.network(source(address))}"
-        return (await self._leases.take([(key, self._public)])).granted > 0
+    async def failed(self, address: str | None) -> Taken:
+        return await self._taken(self._public, throttle.network(source(address)), 1)
+
+    async def _taken(self, named: dict[str, Policy], counted: str, wanted: int) -> Taken:
+        [(name, policy)] = named.items()
+        verdict = await self._leases.take([(f"{name}:{counted}", policy)], wanted)
+        return Taken(verdict.granted, _wait_s(verdict.rooms[0].grows_in_s), (named, verdict))
 
 
 async def _draw(request: Request[Any, Any, Any], names: tuple[str, ...], actor: Actor) -> None:
@@ -95,8 +100,13 @@ async def _draw(request: Request[Any, Any, Any], names: tuple[str, ...], actor: 
         raise RateLimited(
             "That is too much for now: wait before the next request.",
             policy=slowest,
-            retryAfter=max(1, math.ceil(full[slowest])),
+            retryAfter=_wait_s(full[slowest]),
         )
+
+
+def _wait_s(grows_in_s: float) -> int:
+    """What is said of that many seconds: whole ones."""
+    return max(1, math.ceil(grows_in_s))
 
 
 def _counted(policy: Policy, actor: Actor) -> str:

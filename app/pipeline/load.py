@@ -1,17 +1,18 @@
 """Load: how many requests this process works on at once, and when it rather refuses one than lets all wait.
 
-What counts is not how many there are but how long whoever is first in line waits for a connection, and how
-late the event loop is: a line that does not get shorter helps nobody (CoDel, RFC 8289). Each time that the
-event loop is looked at (app/event_loop.py): where the wait is beyond WAIT_MAX_S the limit shrinks by SHRINK,
-otherwise it grows by GROW (AIMD, as TCP has it), between LEAST and MOST. Who comes beyond it is refused at
-once, which costs a fraction of an answer.
+What counts is not how many there are but how long whoever is first in a line waits (for a connection, or for
+what somebody else has asked the database: domain/lines.py), and how late the event loop is: a line that does
+not get shorter helps nobody (CoDel, RFC 8289). Each time that the event loop is looked at
+(app/event_loop.py): where the wait is beyond WAIT_MAX_S the limit shrinks by SHRINK, otherwise it grows by
+GROW (AIMD, as TCP has it), between LEAST and MOST. Who comes beyond it is refused at once, which costs a
+fraction of an answer.
 """
 
 import random
 import time
 from typing import Final, Literal
 
-from domain import connections
+from domain import lines
 
 LEAST: Final = 20  # twice the pool: below that, connections would be idle
 MOST: Final = 200
@@ -70,7 +71,7 @@ class Load:
 
     def hear(self, late_s: float) -> None:
         """Look now; the event loop is so late."""
-        self.look(wait_s=connections.waiting_s(), late_s=late_s)
+        self.look(wait_s=lines.waiting_s(), late_s=late_s)
 
 
 def retry_after_s() -> int:

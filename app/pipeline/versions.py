@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from litestar import Request
 
-from app.pipeline.headers import sent
+from app.pipeline.headers import only, sent
 from domain.errors import Malformed
 from domain.versions import NEWEST, SUPPORTED
 
@@ -12,8 +12,8 @@ HEADER: Final = b"api-version"
 
 
 async def choose(request: Request[Any, Any, Any]) -> None:
-    """A before_request step. Raises Malformed `unknown_api_version`, which says what there is."""
-    asked = sent(request.scope, HEADER)
+    """A before_request step. Raises Malformed: `unknown_api_version` says what there is."""
+    asked = only(request.scope, HEADER)
     if asked is not None:
         request.scope["state"]["api_version"] = _known(asked.decode("latin-1").strip())
 

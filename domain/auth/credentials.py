@@ -14,7 +14,7 @@ from typing import Final, Literal
 import asyncpg
 import msgspec
 
-from domain import db
+from domain import db, lines
 from domain.actor import Actor, Limits
 from domain.auth import api_keys, key_text, tokens
 from domain.auth.tokens import Claims, Shown
@@ -190,6 +190,7 @@ def _by_id(rows: Collection[asyncpg.Record]) -> Rows:
 
 _session: Final = Coalesced(_sessions)
 _key: Final = Coalesced(_keys)
+lines.of_process.extend((_session.waiting_s, _key.waiting_s))
 
 
 def _identity(row: asyncpg.Record) -> Identity:

@@ -13,7 +13,7 @@ import asyncpg
 import msgspec
 from msgspec import UNSET
 
-from domain import channels, db, group_commit, ids, pages, rows, streams
+from domain import channels, db, group_commit, ids, lines, pages, rows, streams
 from domain.actor import Actor
 from domain.clock import now
 from domain.coalesce import Coalesced
@@ -208,6 +208,7 @@ async def _items(item_ids: Collection[str]) -> dict[str, Item]:
 
 
 _item: Final = Coalesced(_items)
+lines.of_process.append(_item.waiting_s)
 
 
 async def _locked(actor: Actor, item_id: str) -> Item:

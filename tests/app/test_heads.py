@@ -12,6 +12,7 @@ import pytest
 
 from channels import live_http
 from tests.app.reading_metrics import staff_scraper
+from tests.app.test_behind_a_request import exchange
 from tests.conftest import Served
 from tests.factories import Api
 
@@ -110,6 +111,26 @@ async def test_a_head_is_not_larger_than_it_may_be(url: str) -> None:
     problem_in(await say(url, b"GET /api/version HTTP/1.1\r\n", *lines), 431, "head_too_large")
     endless = [b"a" * 65536] * (live_http.HEAD_BYTES_MAX // 65536 + 1)
     problem_in(await say(url, b"GET /api/version?", *endless), 431, "head_too_large")
+
+
+@pytest.mark.parametrize("size", [live_http.HEAD_BYTES_MAX + 1, 300_000, 400_000])
+@pytest.mark.parametrize(
+    "upgrade", [b"", b"Connection: Upgrade\r\nUpgrade: websocket\r\n"], ids=["", "upgrade"]
+)
+async def test_nor_where_it_is_whole_when_that_is_seen(url: str, size: int, upgrade: bytes) -> None:
+    head = b"GET /api/version HTTP/1.1\r\nHost: localhost\r\n" + upgrade
+    line = b"X-A: " + b"a" * 8000 + b"\r\n"
+    lines = line * ((size - len(head)) // len(line) + 1)
+    problem_in(await say(url, head + lines + b"\r\n"), 431, "head_too_large")
+
+
+async def test_a_head_that_is_as_large_as_it_may_be_is_answered_behind_others(served: Served) -> None:
+    first = b"GET /api/version HTTP/1.1\r\nHost: localhost\r\n"
+    large = first + b"X-A: %b\r\n" % (b"a" * (live_http.HEAD_BYTES_MAX - 200))
+    last = first + b"Connection: close\r\n\r\n"
+    sent = (first + b"\r\n") * 300 + large + b"\r\n" + last
+    said = await exchange(served.url, sent)
+    assert [each.status for each in said] == [200] * 302
 
 
 @pytest.mark.parametrize(

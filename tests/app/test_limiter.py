@@ -131,6 +131,35 @@ async def test_without_redis_each_process_lets_in_its_share(away: str) -> None:
     await limiter.close()
 
 
+async def test_a_share_begins_at_what_this_process_has_let_in_already(limiter: Limiter) -> None:
+    """As when the event loop was held for so long that Redis' answer came too late."""
+    limiter.processes = 1
+    key, other, several = new_key(), new_key(), new_key()
+    assert await granted(limiter, key, HUNDRED, 70) == 70
+    assert (await limiter.take([(several, HUNDRED), (other, FEW)], wanted=2)).granted == 2
+    limiter.is_shared = False
+    assert await granted(limiter, key, HUNDRED, 100) == 30
+    assert (await limiter.take([(several, HUNDRED), (other, FEW)], wanted=2)).granted == 1
+    limiter.processes = 2
+    assert await granted(limiter, several, HUNDRED, 100) == 50 - 3
+    room = (await limiter.take([(several, HUNDRED)])).rooms[0]
+    assert (room.left, 0 < room.grows_in_s <= HUNDRED.window_s + 1) == (0, True)
+
+
+async def test_what_this_process_has_let_in_is_forgotten_in_time(limiter: Limiter) -> None:
+    limiter.processes = 1
+    key, policy = new_key(), Policy(3, by="user", window_s=1)
+    assert (await limiter.take([(key, policy)], wanted=3)).granted == 3
+    limiter.is_shared = False
+    limiter._refused.clear()
+    began = time.monotonic()
+    assert (await limiter.take([(key, policy)])).granted == 0
+    async with asyncio.timeout(60):
+        while not (await limiter.take([(key, policy)], wanted=3)).granted:
+            await asyncio.sleep(0.05)
+    assert time.monotonic() - began > policy.window_s / 2
+
+
 @pytest.fixture
 async def apart(config: Config) -> str:
     """Where nobody else is counted: the app of these tests is not among those who say here that they are."""

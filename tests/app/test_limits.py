@@ -61,6 +61,11 @@ def left(answer: httpx.Response, policy: str) -> int:
     return int(found[1])
 
 
+def of_limits(answer: httpx.Response) -> tuple[str, str]:
+    """What the headers say, but for the time, which passes."""
+    return answer.headers["RateLimit-Policy"], answer.headers["RateLimit"].rpartition(";t=")[0]
+
+
 async def statuses(ours: Api, count: int, *where: Any, **more: Any) -> Counter[int]:
     answers = await asyncio.gather(*(ours.call(*where, **more) for _ in range(count)))
     return Counter(answer.status_code for answer in answers)
@@ -179,13 +184,20 @@ async def test_commands_draw_on_the_budget_of_their_user(
         # 996 were left.
         assert codes == [103] * 996 + [111] * 4
     assert await refused_by(scrape) - before == {"authenticated": 4}
-    assert (await ann.get("/users/me")).status_code == 429
+    refused = await ann.get("/users/me")
+    assert refused.status_code == 429
     # There is no way around it by coming again; SDKs wait, and try later.
     async with socket(limited, "203.0.113.7") as client:
         error = (await client.ask(connect={"token": ann.token}))["error"]
         assert (error["code"], error["temporary"]) == (111, True)
     follows = {"token": ann.token, "channel": channel}
-    assert (await ours.http.get("/connection/uni_sse", params=follows)).status_code == 429
+    stream = await ours.http.get("/connection/uni_sse", params=follows)
+    assert stream.status_code == 429
+    told, wait_s = of_limits(stream), int(refused.headers["Retry-After"])
+    assert told == of_limits(refused)
+    assert wait_s > 30, "else they would agree by chance"
+    assert wait_s - 30 < int(stream.headers["Retry-After"]) <= wait_s
+    assert stream.json()["retryAfter"] == int(stream.headers["Retry-After"])
     assert await refused_by(scrape) - before == {"authenticated": 4 + 3}
 
 
@@ -207,8 +219,13 @@ async def test_an_address_that_shows_bad_tokens_is_told_to_come_later_and_good_o
             assert "connect" in await client.ask(connect={"token": ann.token})
     uplink = {"session": "no such", "node": "here", "data": "{}"}
     lost = await ours.http.post("/emulation", json=uplink, headers=of(address))
-    assert lost.status_code == 429
-    assert await refused_by(scrape) - before == {"public": 3}
+    bad = await ours.http.get("/connection/uni_sse", params={"token": "x"}, headers=of(address))
+    rest = await ours.call("GET", "/_router", headers=of(address))
+    for refused in (lost, bad, rest):
+        assert refused.status_code == 429
+        assert of_limits(refused) == of_limits(rest)
+        assert 30 < int(refused.headers["Retry-After"]) <= 61
+    assert await refused_by(scrape) - before == {"public": 5}
 
 
 async def test_the_address_that_a_proxy_tells_of_is_the_one_that_is_kept(ours: Api, api: Api) -> None:

@@ -3,18 +3,22 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from app import event_loop
 from app.pipeline.load import GROW, LEAST, MOST, SENDING_MAX, WAIT_MAX_S, Load
-from domain import db, measures
+from domain import connections, db, measures, memory
+from domain.auth import credentials
+from domain.coalesce import Coalesced
+from domain.inventory import service as inventory
 from tests.app.company import problem
 from tests.app.reading_metrics import Scraper, staff_scraper
 from tests.conftest import ORIGIN, Served
-from tests.factories import Api, Person
+from tests.factories import Api, Person, item
 from tests.raw import raw
 
 BUSY = WAIT_MAX_S * 2
@@ -167,6 +171,47 @@ async def test_a_line_before_the_pool_shuts_the_door_and_is_forgotten(
             await asyncio.sleep(0.02)
     assert (await ann.get("/inventory")).status_code == 200
     assert load.at_work == 0
+
+
+@pytest.mark.parametrize("line", ["their session", "an item"])
+async def test_who_waits_for_what_somebody_else_has_asked_stands_in_a_line_too(
+    ann: Person, served: Served, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    """As while Postgres is silent: nobody waits for a connection, and nobody is answered."""
+    load: Load = served.app.state.load
+    monkeypatch.setattr(load, "refused_at", load.refused_at)
+    path = f"/inventory/{(await item(ann))['id']}"
+    assert (await ann.get(path)).status_code == 200
+    answers = asyncio.Event()
+
+    def silent(reads: Coalesced[Any, Any]) -> None:
+        real = reads._fetch
+
+        async def fetch(keys: Collection[Any]) -> Any:
+            await answers.wait()
+            return await real(keys)
+
+        monkeypatch.setattr(reads, "_fetch", fetch)
+
+    silent(credentials._session if line == "their session" else inventory._item)
+    memory.forget(ann.id)
+    waiting = [asyncio.create_task(ann.get(path)) for _ in range(LEAST + 5)]
+    async with asyncio.timeout(20):
+        while load.limit > LEAST:
+            await asyncio.sleep(0.02)
+    problem(await ann.get(path), 503, "overloaded")
+    monkeypatch.setattr(served.app.state.checks, "_known_until", float("-inf"))
+    async with asyncio.timeout(20):
+        while (said := (await served.app.state.checks.health()).checks["pool"]).ok:
+            await asyncio.sleep(0.1)
+    assert connections.waiting() == 0
+    assert "0 wait for one" in said.detail
+    answers.set()
+    assert {answer.status_code for answer in await asyncio.gather(*waiting)} <= {200, 503}
+    async with asyncio.timeout(20):
+        while load.limit < MOST:
+            await asyncio.sleep(0.02)
+    assert (await ann.get(path)).status_code == 200
 
 
 async def test_no_more_bodies_are_held_than_there_is_memory_for(

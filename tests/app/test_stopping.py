@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import signal
+import sys
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -22,6 +24,16 @@ from tests.processes import MaycoleProcess, running
 
 DELAY_S = 1.5
 WITHIN_S = 30
+GRACE_S = 0.5
+_HURRIED = f"""
+import sys
+from app import cli, server
+from tests import generous
+generous.be_generous()
+server.SETTINGS["timeout_graceful_shutdown"] = {GRACE_S}
+cli.main(sys.argv[1:])
+"""
+HURRIED = (sys.executable, "-c", _HURRIED)
 
 
 class Wire:
@@ -30,6 +42,7 @@ class Wire:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.body = b""  # of the last answer
 
     def begin(self, request: str, *headers: str) -> None:
         self.writer.write("\r\n".join([f"{request} HTTP/1.1", "Host: localhost", *headers, "", ""]).encode())
@@ -39,7 +52,7 @@ class Wire:
         async with asyncio.timeout(WITHIN_S):
             status, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = dict(line.lower().split(": ", 1) for line in lines if line)
-            await self.reader.readexactly(int(headers["content-length"]))
+            self.body = await self.reader.readexactly(int(headers["content-length"]))
         return int(status.split()[1]), headers
 
     async def ask(self, path: str) -> tuple[int, dict[str, str]]:
@@ -127,6 +140,33 @@ async def test_who_asks_a_second_time_gets_it_at_once(scene: Scene) -> None:
             assert await process.process.wait() == -signal.SIGTERM
         # It was in its delay, after which it would have answered this.
         assert await probe.reader.read() == b""
+
+
+async def test_what_outlasts_the_grace_is_cut_off_and_told_so_and_the_process_goes(config: Config) -> None:
+    async with (
+        running(config, command=HURRIED) as process,
+        api_of(process.url) as api,
+        wire(process.url) as slow,
+    ):
+        ann = await api.person()
+        slow.begin(
+            "POST /api/inventory",
+            f"Authorization: Bearer {ann.token}",
+            "Content-Type: application/json",
+            "Content-Length: 27",
+            "Expect: 100-continue",
+        )
+        assert (await slow.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 "), (
+            "it waits for the body"
+        )
+        process.process.terminate()
+        # Long before the body would be too late.
+        status, headers = await slow.answer()
+        assert (status, headers["retry-after"], headers["connection"]) == (503, "1", "close")
+        assert json.loads(slow.body)["code"] == "busy"
+        assert await slow.reader.read() == b""
+        async with asyncio.timeout(WITHIN_S):
+            assert await process.process.wait() in (0, -signal.SIGTERM)
 
 
 def _cut_off(listener: Listener) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from app.pipeline.load import Load
+from channels.budget import Taken
 from channels.live import Live
 from channels.standing import Standing
 from domain.auth.tokens import Claims
@@ -22,13 +23,13 @@ class Purse:
         self.taken = 0
         self.is_empty = False
 
-    async def take(self, claims: Claims, wanted: int) -> int:
+    async def take(self, claims: Claims, wanted: int) -> Taken:
         granted = 0 if self.is_empty else wanted
         self.taken += granted
-        return granted
+        return Taken(granted)
 
-    async def failed(self, address: str | None) -> bool:
-        return True
+    async def failed(self, address: str | None) -> Taken:
+        return Taken(1)
 
 
 @pytest.fixture

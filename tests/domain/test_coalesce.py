@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping
 
 import pytest
 
-from domain.coalesce import AT_ONCE_MAX, QUERIES_MAX, Coalesced
+from domain import coalesce
+from domain.coalesce import AT_ONCE_MAX, QUERIES_MAX, STUCK_MAX, Coalesced
 
 
 class Shelf:
@@ -131,3 +132,59 @@ async def test_more_keys_than_one_query_takes_are_asked_for_in_several(
     assert await asyncio.gather(*asking) == list(shelf.values.values())
     assert sum(map(len, shelf.asked)) == AT_ONCE_MAX + 10
     assert max(map(len, shelf.asked)) == AT_ONCE_MAX
+
+
+async def _until_asked(shelf: Shelf, queries: int) -> None:
+    async with asyncio.timeout(10):
+        while len(shelf.asked) < queries:
+            await asyncio.sleep(0.001)
+
+
+async def test_queries_that_take_long_hold_up_nobody_else(
+    shelf: Shelf, coalesced: Coalesced[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coalesce, "STUCK_AFTER_S", 0.05)
+    shelf.values = {"a": 1}
+    asking = [task for _ in range(QUERIES_MAX) for task in await _asked(coalesced, "a")]
+    asking += await _asked(coalesced, "a")
+    assert len(shelf.asked) == QUERIES_MAX, "as long as they do not take long"
+    await _until_asked(shelf, QUERIES_MAX + 1)
+    shelf.let_go_on(QUERIES_MAX + 1)
+    assert set(await asyncio.gather(*asking)) == {1}
+
+
+async def test_nor_do_they_take_all_connections(
+    shelf: Shelf, coalesced: Coalesced[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coalesce, "STUCK_AFTER_S", 0.0)
+    shelf.values = {"a": 1}
+    asking = []
+    for queries in range(1, QUERIES_MAX + STUCK_MAX + 1):
+        asking += await _asked(coalesced, "a")
+        await _until_asked(shelf, queries)
+    asking += await _asked(coalesced, "a")
+    await asyncio.sleep(0.02)
+    assert len(shelf.asked) == QUERIES_MAX + STUCK_MAX
+    shelf.let_go_on(len(asking))
+    assert set(await asyncio.gather(*asking)) == {1}
+
+
+async def test_for_how_long_the_oldest_question_waits_is_known_until_it_is_answered(
+    shelf: Shelf, coalesced: Coalesced[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed_s = 0.0
+    monkeypatch.setattr(coalesce.time, "monotonic", lambda: 100.0 + passed_s)
+    shelf.values = {"a": 1}
+    assert coalesced.waiting_s() == 0.0
+    asking = await _asked(coalesced, "a")
+    for _ in range(3):
+        passed_s += 1.0
+        asking += await _asked(coalesced, "a")
+    assert coalesced.waiting_s() == 3.0, "the query of the first is under way"
+    shelf.let_go_on(1)
+    assert await asking[0] == 1
+    await asyncio.sleep(0)
+    assert coalesced.waiting_s() == 2.0
+    shelf.let_go_on(2)
+    await asyncio.gather(*asking)
+    assert coalesced.waiting_s() == 0.0

@@ -257,3 +257,54 @@ async def test_a_server_that_did_not_answer_in_time_is_not_asked_to_roll_back(co
         finally:
             assert engine.pool is not None
             engine.pool.terminate()
+
+
+@pytest.fixture
+async def beans(scratch: Scratch) -> Scratch:
+    """A word that others may wait for."""
+    await db.execute(scratch.add, "beans")
+    return scratch
+
+
+async def test_who_waits_for_a_lock_gives_up_before_the_statement_is_ended(
+    outside: asyncpg.Connection, beans: Scratch
+) -> None:
+    """The time-out of a statement is another error, and comes later."""
+    change = f"UPDATE {beans.name} SET word = $1"  # noqa: S608 - a name of ours
+    async with outside.transaction():
+        await outside.execute(change, "first")
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            async with db.transaction():
+                await db.execute(change, "second")
+    assert await beans.words() == ["first"]
+
+
+async def test_whoever_is_idle_in_a_transaction_is_rolled_back_and_holds_nobody_up(beans: Scratch) -> None:
+    change = f"UPDATE {beans.name} SET word = $1"  # noqa: S608 - a name of ours
+    gone: list[bool] = []
+
+    async def idle() -> None:
+        async with db.transaction() as unit:
+            said = await db.fetchrow(
+                "SELECT setting::int AS ms, source FROM pg_settings WHERE name = $1",
+                "idle_in_transaction_session_timeout",
+            )
+            assert said is not None
+            assert said["source"] == "client", "every connection of the pool begins with it"
+            assert 1000 * db.COMMAND_WITHIN_S < said["ms"] <= 10_000, "no statement of ours is idle"
+            await db.execute("SET LOCAL idle_in_transaction_session_timeout = '100ms'")
+            await db.execute(change, "idle")
+            connection = unit.connection
+            connection.add_termination_listener(lambda _: gone.append(True))
+            async with asyncio.timeout(10):
+                while not gone:
+                    await asyncio.sleep(0.01)
+            await db.execute(change, "too late")
+
+    with pytest.raises(db.UNREACHABLE):
+        await asyncio.create_task(idle())
+    assert gone
+    async with db.transaction():
+        await db.execute(change, "after it")
+    assert await beans.words() == ["after it"]
+    await take_all_connections()

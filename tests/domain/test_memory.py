@@ -95,6 +95,27 @@ def test_a_user_is_forgotten_by_news_of_their_teams_or_account_and_by_no_other(
     assert known.get("user_c", "team_a") is None
 
 
+async def test_for_how_long_the_first_who_asks_waits_is_known_until_it_is_answered(
+    known: Memory[str], clock: Clock
+) -> None:
+    answered = asyncio.Event()
+
+    async def ask() -> str:
+        await answered.wait()
+        return "viewer"
+
+    assert known.waiting_s() == 0.0
+    asking = []
+    for _ in range(3):
+        asking.append(asyncio.create_task(known.recall("usr_1", "team_1", ask)))
+        await asyncio.sleep(0)
+        clock.now += 1.0
+    assert known.waiting_s() == 3.0
+    answered.set()
+    assert await asyncio.gather(*asking) == ["viewer"] * 3
+    assert known.waiting_s() == 0.0
+
+
 async def test_of_many_who_ask_at_once_one_asks_for_all(known: Memory[str]) -> None:
     asked, answer = 0, asyncio.Event()
 
