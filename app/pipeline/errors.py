@@ -122,11 +122,6 @@ def unforeseen(request: Request[Any, Any, Any], error: Exception) -> Response[An
     return _problem(request, 500, CODES[500], "Something went wrong on our side.")
 
 
-def no_such_file(request: Request[Any, Any, Any], error: OSError) -> Response[Any]:
-    """For routes that serve files: a name that no file can have is one that no file has."""
-    return refused(request, errors.NotFound("There is no such file."))
-
-
 HANDLERS: Final[dict[Any, Any]] = {
     DomainError: refused,
     HTTPException: from_litestar,

@@ -1,6 +1,7 @@
 """The documentation: a document that a person can read, and a page that shows it without the internet."""
 
 import asyncio
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.architecture import ROOT
 from tests.factories import Api
+from tests.surface.test_json_corpus import exchange
 
 # A session, or a session or an API key.
 SECURED = ([{"bearer": []}], [{"bearer": []}, {"apiKey": []}])
@@ -168,6 +171,44 @@ async def test_what_is_not_there_is_a_problem_document_as_everywhere(
         assert not answer.content
     else:
         assert answer.json()["code"] == "no_such_route"
+
+
+@pytest.mark.parametrize("path", ["/api/docs/files", "/auth/files"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a" * 256,
+        "a" * 5000,
+        ".",
+        "%2e",
+        "..",
+        "%2e%2e%2fdocs.py",
+        "page.js/x",
+        "start.js/x",
+        "start.js%2fx",
+        "",
+    ],
+)
+async def test_a_file_that_is_not_there_is_an_unknown_address(url: str, path: str, name: str) -> None:
+    """Asked byte for byte: clients take `.` out of an address."""
+    head = f"GET {path}/{name} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    said = await exchange(url, head.encode())
+    assert said.startswith(b"HTTP/1.1 404 "), said[:1000]
+    problem = json.loads(said.partition(b"\r\n\r\n")[2])
+    assert (problem["code"], problem["detail"]) == ("no_such_route", "Not Found")
+
+
+async def test_a_file_is_as_it_is_in_the_tree(api: Api) -> None:
+    for folder, address, kind in (
+        ("app/api/swagger", "/api/docs/files/start.js", "text/javascript; charset=utf-8"),
+        ("app/api/swagger", "/api/docs/files/LICENSE", "text/plain; charset=utf-8"),
+        ("app/pages/files", "/auth/files/page.css", "text/css; charset=utf-8"),
+    ):
+        answer = await api.http.get(address)
+        assert answer.content == (ROOT / folder / address.rpartition("/")[2]).read_bytes()
+        assert answer.headers["content-type"] == kind
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["etag"]
 
 
 @pytest.mark.parametrize("path", ["", "/", "/openapi.json", "/asyncapi.json", "/live", "/files/start.js"])
