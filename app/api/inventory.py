@@ -94,10 +94,14 @@ class InventoryController(Controller):
 
     @post("/{item_id:str}/adjust", status_code=200)
     async def adjust(
-        self, item_id: FromPath[str], data: JSONBody[Adjustment], caller: NamedDependency[Actor]
+        self,
+        item_id: FromPath[str],
+        data: JSONBody[Adjustment],
+        caller: NamedDependency[Actor],
+        if_version: NamedDependency[int | None],
     ) -> Response[One[Item]]:
         """Move stock by `delta`; never below zero."""
-        item = await inventory.adjust(caller, item_id, data)
+        item = await inventory.adjust(caller, item_id, data, if_version=if_version)
         return one(item, version=item.version)
 
     @get("/{item_id:str}/movements")

@@ -88,9 +88,11 @@ class TeamsController(Controller):
         await deletion.delete(caller, team_id, if_version=if_version)
 
     @post("/{team_id:str}/restore", status_code=200)
-    async def restore(self, team_id: FromPath[str], caller: NamedDependency[Actor]) -> Response[One[Team]]:
+    async def restore(
+        self, team_id: FromPath[str], caller: NamedDependency[Actor], if_version: NamedDependency[int | None]
+    ) -> Response[One[Team]]:
         """Have a deleted team back as it was, if you owned it."""
-        team = await deletion.restore(caller, team_id)
+        team = await deletion.restore(caller, team_id, if_version=if_version)
         return one(team, version=team.version)
 
     @post("/{team_id:str}/transfer")

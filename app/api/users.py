@@ -91,7 +91,12 @@ class UsersController(Controller):
 
     @patch("/{user_id:str}", opt=FOR_STAFF)
     async def staff_change(
-        self, user_id: FromPath[str], data: JSONBody[StaffPatch], caller: NamedDependency[Actor]
+        self,
+        user_id: FromPath[str],
+        data: JSONBody[StaffPatch],
+        caller: NamedDependency[Actor],
+        if_version: NamedDependency[int | None],
     ) -> Response[One[StaffUser]]:
         """Shut an account or open it again; for staff."""
-        return one(await accounts.staff_change(caller, user_id, data))
+        user = await accounts.staff_change(caller, user_id, data, if_version=if_version)
+        return one(user, version=user.version)

@@ -133,10 +133,15 @@ async def patch(actor: Actor, item_id: str, body: ItemPatch, *, if_version: int 
     return await _change(actor, item_id, given, if_version)
 
 
-async def adjust(actor: Actor, item_id: str, by: Adjustment) -> Item:
-    """Move stock. Raises Conflict `insufficient_stock`, or `unexpected_quantity` with the present one."""
+async def adjust(actor: Actor, item_id: str, by: Adjustment, *, if_version: int | None = None) -> Item:
+    """Move stock.
+
+    Raises Stale where `if_version` is not the current one; Conflict `insufficient_stock`, or
+    `unexpected_quantity` with the present one.
+    """
     async with db.transaction():
         before = await _locked(actor, item_id)
+        Stale.unless(before, if_version)
         if by.expected_quantity is not None and by.expected_quantity != before.quantity:
             raise Conflict(
                 f"The quantity is {before.quantity}.", code="unexpected_quantity", quantity=before.quantity

@@ -45,26 +45,16 @@ async def bury(actor: Actor, before: Team) -> None:
     await record(actor, TeamDeleted(team_id=after.id, team=after, members=await _members(after.id)))
 
 
-async def restore(actor: Actor, team_id: str) -> Team:
+async def restore(actor: Actor, team_id: str, *, if_version: int | None = None) -> Team:
     """Have a deleted team back as it was; for those who owned it.
 
-    Raises Conflict `not_deleted`, `too_many_teams`; NotFound for who did not own it, and when it is too late.
+    Raises Conflict `not_deleted`, `too_many_teams`; NotFound for who did not own it, and when it is too late;
+    Stale where `if_version` is not the current one.
     """
     async with db.transaction():
         await membership.lock(team_id)
-        row = await db.fetchrow(
-            """SELECT t.* FROM teams t JOIN team_members m ON m.team_id = t.id
-               WHERE t.id = $1 AND m.user_id = $2 AND m.role = 'owner'""",
-            team_id,
-            actor.user,
-        )
-        if row is None:
-            raise NotFound.of("team")
-        before = db.as_struct(Team, row)
-        if before.deleted_at is None:
-            raise Conflict("This team is not deleted.", code="not_deleted")
-        if before.deleted_at <= now() - RESTORABLE_FOR:
-            raise NotFound.of("team")
+        before = await _deleted(actor, team_id)
+        Stale.unless(before, if_version)
         await membership.hold_teams_of(actor.user)
         if await membership.team_count(actor.user) >= membership.TEAMS_MAX:
             raise Conflict(f"You are in {membership.TEAMS_MAX} teams already.", code="too_many_teams")
@@ -121,6 +111,24 @@ async def _purge(team_id: str) -> None:
         for table in (TeamMembers, TeamInvites, TeamRoles):
             await table.delete().where(table.team_id == team_id)
         await record(Actor(), TeamPurged(team_id=team_id))
+
+
+async def _deleted(actor: Actor, team_id: str) -> Team:
+    """A team of the caller's that can be restored. Raises as restore does."""
+    row = await db.fetchrow(
+        """SELECT t.* FROM teams t JOIN team_members m ON m.team_id = t.id
+           WHERE t.id = $1 AND m.user_id = $2 AND m.role = 'owner'""",
+        team_id,
+        actor.user,
+    )
+    if row is None:
+        raise NotFound.of("team")
+    team = db.as_struct(Team, row)
+    if team.deleted_at is None:
+        raise Conflict("This team is not deleted.", code="not_deleted")
+    if team.deleted_at <= now() - RESTORABLE_FOR:
+        raise NotFound.of("team")
+    return team
 
 
 async def _store(team: Team) -> None:

@@ -142,6 +142,17 @@ async def test_every_operation_says_how_it_fails(document: Json) -> None:
     assert "412" in document["paths"]["/api/inventory/{itemId}"]["put"]["responses"]
 
 
+async def test_whatever_changes_a_thing_with_a_version_may_be_told_which_one(document: Json) -> None:
+    """What makes a new thing is told of its first version, and has none before."""
+    changing = {
+        f"{method.upper()} {path}": [parameter["name"] for parameter in operation["parameters"]]
+        for path, method, operation in operations(document)
+        if method != "get" and "ETag" in operation["responses"].get("200", {}).get("headers", {})
+    }
+    assert len(changing) > 5
+    assert [name for name, taken in changing.items() if "If-Match" not in taken] == []
+
+
 async def test_the_page_asks_no_other_host_for_anything(api: Api) -> None:
     page = await api.call("GET", "/docs")
     assert page.headers["content-type"].startswith("text/html")

@@ -140,6 +140,17 @@ async def test_whoever_changed_first_wins_and_the_other_is_shown_how_it_is_now(
     assert again.status_code in (200, 204)
 
 
+async def test_stock_is_not_moved_of_an_older_version_either(team: Company) -> None:
+    made = await item(team["owner"], team.team)
+    path, sold = f"/inventory/{made['id']}/adjust", {"delta": -1, "reason": "sold"}
+    now = (await team["member"].post(path, sold, headers={"If-Match": '"1"'})).json()["data"]
+    late = await team["owner"].post(path, sold, headers={"If-Match": '"1"'})
+    assert problem(late, 412, "stale_version")["current"] == now
+    assert (await team["owner"].get(f"/inventory/{made['id']}")).json()["data"] == now
+    again = await team["owner"].post(path, sold, headers={"If-Match": late.headers["ETag"]})
+    assert again.json()["data"]["quantity"] == now["quantity"] - 1
+
+
 @pytest.mark.parametrize(
     "given", ["1", '"x"', 'W/"1"', '"1", "2"', '""', '"-1"', '"9999999999999999999999"', "ä"]
 )
