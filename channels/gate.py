@@ -5,15 +5,15 @@ domain/auth), of the database as it is now. Rights that change are news on the c
 concern, which every connection of that user follows; `concerns` reads that news.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, MutableMapping
 from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Raw
 
+from channels.nobody import nobody
 from channels.protocol import ClientInfo, HangUp, Refused
 from domain import channels, measures
-from domain.actor import Actor, source
 from domain.auth import credentials
 from domain.auth.credentials import Identity
 from domain.auth.tokens import Claims
@@ -55,7 +55,7 @@ class Gate:
         self._identities = Coalesced(credentials.identities)
         self._roles = Coalesced(policy.roles_of)
 
-    async def claims(self, token: str, via: Mapping[str, Any]) -> Claims:
+    async def claims(self, token: str, via: MutableMapping[str, Any]) -> Claims:
         """Whom an access token or an API key names, for how long; `via` is the scope of the connection.
 
         Raises Refused 103, 109, or HangUp.
@@ -63,8 +63,7 @@ class Gate:
         if not token:
             raise HangUp(3501)
         try:
-            client = via.get("client")  # ASGI may leave it out
-            return await credentials.introduced(token, Actor(ip=source(client[0]) if client else None))
+            return await credentials.introduced(token, nobody(via))
         except Forbidden as elsewhere:
             raise Refused(103) from elsewhere
         except Unauthenticated as unknown:

@@ -12,7 +12,7 @@ from app.lifespan import Process
 from app.metrics.exposition import CONTENT_TYPE, exposed
 from app.pipeline.identity import FOR_STAFF, LET_IN
 from app.pipeline.policies import NOT_LIMITED
-from app.pipeline.request_id import request_id
+from channels.request_ids import request_id
 from domain.actor import Actor, source
 from domain.users import service as users
 

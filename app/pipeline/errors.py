@@ -19,7 +19,7 @@ from app.pipeline import seen
 from app.pipeline.body import field_error
 from app.pipeline.etag import etag
 from app.pipeline.methods import allow
-from app.pipeline.request_id import request_id
+from channels.request_ids import request_id
 from domain import bugs, db, errors
 from domain.discretion import forget_values
 from domain.errors import DomainError, FieldError

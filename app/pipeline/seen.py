@@ -13,10 +13,10 @@ from typing import Any, Final
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.pipeline.headers import all_sent
 from app.pipeline.proxies import TRUSTED
-from app.pipeline.request_id import request_id
 from channels import cycle, hang_ups, rpc
+from channels.headers import all_sent
+from channels.request_ids import request_id
 from domain import behalf, measures, tracing
 from domain.actor import Actor, source
 

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from litestar import Request
 
-from app.pipeline.headers import sent
+from channels.headers import sent
 from domain.errors import Malformed
 from domain.versions import NEWEST, SUPPORTED
 
