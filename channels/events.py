@@ -122,7 +122,7 @@ async def _require(live: Live, token: str, channel: str, via: dict[str, Any]) ->
         rights = await live.gate.rights(claims)
         if rights is None:
             raise _unknown()
-        live.gate.may_follow(rights, channel)
+        live.gate.require(rights, channel, via)
     except HangUp as over:
         raise (too_many("public") if over.code == 3013 else _unknown()) from over
     except Refused as refused:
