@@ -30,7 +30,7 @@ from channels.http_stream import begin_stream, gone, stream_wire
 from channels.live import Live
 from channels.protocol import Command, HangUp, Refused, Subscribe, Subscribed
 from channels.tasks import until_any
-from domain import db
+from domain import db, measures
 from domain.errors import Forbidden, NotFound, Unauthenticated
 
 EPOCHS_KEPT: Final = 1024
@@ -121,6 +121,7 @@ async def _require(live: Live, token: str, channel: str, via: dict[str, Any]) ->
             raise too_many("authenticated")
         rights = await live.gate.rights(claims)
         if rights is None:
+            measures.count("auth_failures", "session_over")
             raise _unknown()
         live.gate.require(rights, channel, via)
     except HangUp as over:

@@ -62,10 +62,12 @@ class Gate:
         Raises Refused 103, 109, or HangUp.
         """
         if not token:
+            measures.count("auth_failures", "no_token")
             raise HangUp(3501)
         try:
             return await credentials.introduced(token, nobody(via))
         except Forbidden as elsewhere:
+            measures.count("auth_failures", elsewhere.problem)
             raise Refused(103) from elsewhere
         except Unauthenticated as unknown:
             measures.count("auth_failures", unknown.problem)
