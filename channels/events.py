@@ -100,7 +100,10 @@ class Begun(msgspec.Struct):
 
 @get("/connection/uni_sse", before_request=as_it_is, opt=LIMITED_BY_COMMAND, include_in_schema=False)
 async def connection_uni_sse(request: Request[Any, Any, Any]) -> ASGIApp:
-    """401 and 403 end an EventSource for good; whatever else happens, it comes back by itself."""
+    """One channel, for a plain EventSource.
+
+    401 and 403 end it for good; whatever else happens, it comes back by itself.
+    """
     live: Live = request.app.state.live
     query = request.query_params
     token = query.get("token") or request.headers.get("authorization", "").removeprefix("Bearer ")

@@ -106,7 +106,7 @@ async def asyncapi_document(request: Request[Any, Any, Any]) -> Response[bytes]:
 
 @get(f"{PATH}/live", opt=NOT_LIMITED, include_in_schema=False)
 async def live_channels(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """The same for people."""
+    """The AsyncAPI document, for people."""
     return Response(live_page.page(_live(_host(request))), media_type=MediaType.HTML)
 
 

@@ -31,7 +31,7 @@ def served(folder: Path, at: str) -> HTTPRouteHandler:
 
     @get(list(files), opt=NOT_LIMITED, include_in_schema=False)
     async def file(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """The file with this name, the same for everybody."""
+        """A file of these pages."""
         found = files[request.scope["path_template"]]
         return Response(found.body, media_type=found.media_type, headers=found.headers)
 
