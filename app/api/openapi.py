@@ -14,7 +14,7 @@ from litestar import Litestar, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
-from app.pipeline import policies
+from app.pipeline import deprecation, policies
 from app.pipeline.errors import Problem
 from app.pipeline.idempotency import takes_key
 
@@ -100,7 +100,10 @@ def document(app: Litestar, drafted: Json) -> Json:
     schema = dict(zip([Problem, *types], references, strict=True))
     paths: dict[str, Json] = {}
     for path, method, draft, handler in operations:
-        paths.setdefault(named_as_told(path), {})[method] = _operation(draft, handler, schema)
+        operation = _operation(draft, handler, schema)
+        if (method.upper(), path) in deprecation.ROUTES:
+            operation["deprecated"] = True
+        paths.setdefault(named_as_told(path), {})[method] = operation
     parts: Json = {**drafted["components"], "schemas": components, "headers": _headers()}
     whole = {**drafted, "paths": paths, "components": parts}
     named: Json = msgspec.json.decode(
