@@ -1,5 +1,6 @@
 """Versions of the API by date: asked for, pinned to a key, and how they and routes end."""
 
+import re
 import subprocess
 from collections.abc import Iterable
 from datetime import date
@@ -64,9 +65,20 @@ async def test_a_key_of_a_version_that_is_gone_is_told_so(api: Api) -> None:
     ann = await api.person()
     key = await new_key(ann, "inventory:read")
     await db.execute("UPDATE api_keys SET api_version = '2020-01-01' WHERE id = $1", key["id"])
-    problem(await by(key, ann, "GET", "/inventory"), 400, "unknown_api_version")
+    refused = await by(key, ann, "GET", "/inventory")
+    problem(refused, 400, "unknown_api_version")
+    assert refused.headers["API-Version"] == NEWEST
+    again = await by(key, ann, "GET", "/inventory")
+    assert left(again) == left(refused) - 1, "it counts as any other request does"
     asked = await by(key, ann, "GET", "/inventory", headers={"API-Version": NEWEST})
     assert asked.status_code == 200
+
+
+def left(answer: httpx.Response) -> int:
+    """How many requests more the limit has room for."""
+    found = re.search(r'"authenticated";r=(\d+)', answer.headers["RateLimit"])
+    assert found is not None
+    return int(found[1])
 
 
 def outgoing(answer: httpx.Response) -> dict[str, list[str]]:
