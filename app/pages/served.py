@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 
+from app.pipeline.etag import is_known
 from app.pipeline.policies import NOT_LIMITED
 
 # By how a name ends; a file of another kind ends the start.
@@ -33,6 +34,8 @@ def served(folder: Path, at: str) -> HTTPRouteHandler:
     async def file(request: Request[Any, Any, Any]) -> Response[bytes]:
         """A file of these pages."""
         found = files[request.scope["path_template"]]
+        if is_known(request.scope, found.headers["ETag"]):
+            return Response(b"", status_code=304, headers=found.headers)
         return Response(found.body, media_type=found.media_type, headers=found.headers)
 
     return file

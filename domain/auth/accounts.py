@@ -14,7 +14,7 @@ from domain.actor import Actor
 from domain.auth import api_keys, mfa, post, sessions
 from domain.auth.model import Session
 from domain.clock import now
-from domain.errors import Conflict, Stale
+from domain.errors import AnyOf, Conflict, Stale
 from domain.record import record
 from domain.teams import policy
 from domain.teams import service as teams
@@ -82,12 +82,12 @@ async def close(actor: Actor) -> None:
 
 
 async def staff_change(
-    actor: Actor, user_id: str, patch: StaffPatch, *, if_version: int | None = None
+    actor: Actor, user_id: str, patch: StaffPatch, *, if_version: AnyOf | None = None
 ) -> StaffUser:
     """Shut an account or open it again. What changes nothing says nothing.
 
     Raises Forbidden `staff_only`, NotFound, Conflict `own_account`, `account_deleted`; Stale where
-    `if_version` is not the current one.
+    `if_version` lacks the current one.
     """
     policy.require_staff(actor)
     async with db.transaction():

@@ -13,7 +13,7 @@ import msgspec
 from domain import db, jobs
 from domain.actor import Actor
 from domain.clock import now
-from domain.errors import Conflict, NotFound, Stale
+from domain.errors import AnyOf, Conflict, NotFound, Stale
 from domain.record import record
 from domain.teams import membership, policy
 from domain.teams.model import Team, TeamDeleted, TeamPurged, TeamRestored
@@ -24,8 +24,8 @@ PURGED_NAME: Final = "Deleted team"
 AT_ONCE: Final = 100
 
 
-async def delete(actor: Actor, team_id: str, *, if_version: int | None = None) -> None:
-    """Raises Stale where `if_version` is not the current one, Conflict `personal_team`."""
+async def delete(actor: Actor, team_id: str, *, if_version: AnyOf | None = None) -> None:
+    """Raises Stale where `if_version` lacks the current one, Conflict `personal_team`."""
     async with db.transaction():
         await membership.lock(team_id)
         await policy.require(actor, team_id, "team:delete")
@@ -45,11 +45,11 @@ async def bury(actor: Actor, before: Team) -> None:
     await record(actor, TeamDeleted(team_id=after.id, team=after, members=await _members(after.id)))
 
 
-async def restore(actor: Actor, team_id: str, *, if_version: int | None = None) -> Team:
+async def restore(actor: Actor, team_id: str, *, if_version: AnyOf | None = None) -> Team:
     """Have a deleted team back as it was; for those who owned it.
 
     Raises Conflict `not_deleted`, `too_many_teams`; NotFound for who did not own it, and when it is too late;
-    Stale where `if_version` is not the current one.
+    Stale where `if_version` lacks the current one.
     """
     async with db.transaction():
         await membership.lock(team_id)

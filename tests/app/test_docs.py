@@ -93,7 +93,7 @@ async def test_every_operation_says_what_it_does(document: Json) -> None:
         assert len(operation["description"]) >= len(operation["summary"]), where
         for parameter in operation["parameters"]:
             assert parameter.get("description"), f"{where} {parameter['name']}"
-            assert re.fullmatch(r"[a-z][A-Za-z]*|If-Match|Idempotency-Key", parameter["name"]), where
+            assert re.fullmatch(r"[a-z][A-Za-z]*|If-(None-)?Match|Idempotency-Key", parameter["name"]), where
 
 
 async def test_every_schema_has_a_name_and_says_what_it_is(document: Json) -> None:
@@ -131,12 +131,15 @@ async def test_every_operation_says_how_it_fails(document: Json) -> None:
         answers = operation["responses"]
         for code, answer in answers.items():
             assert answer["description"]
-            if code not in ("200", "201", "202", "204", "302") and (
+            if code not in ("200", "201", "202", "204", "302", "304") and (
                 (code, operation["tags"]) != ("503", ["system"])
             ):
                 assert answer["content"]["application/problem+json"]["schema"] == problem, path
         assert "default" in answers
-        assert ("422" in answers) == bool(operation["parameters"] or "requestBody" in operation), path
+        # An If-None-Match that is none is not looked at.
+        checked = [one["name"] for one in operation["parameters"] if one["name"] != "If-None-Match"]
+        assert ("422" in answers) == bool(checked or "requestBody" in operation), path
+        assert ("304" in answers) == (len(checked) < len(operation["parameters"])), path
         changes = method != "get"
         assert ("X-Stream-Position" in next(iter(answers.values()))["headers"]) == changes, path
     assert "412" in document["paths"]["/api/inventory/{itemId}"]["put"]["responses"]
@@ -219,7 +222,10 @@ async def test_a_file_is_as_it_is_in_the_tree(api: Api) -> None:
         assert answer.content == (ROOT / folder / address.rpartition("/")[2]).read_bytes()
         assert answer.headers["content-type"] == kind
         assert answer.headers["cache-control"] == "no-store"
-        assert answer.headers["etag"]
+        etag = answer.headers["etag"]
+        same = await api.http.get(address, headers={"If-None-Match": etag})
+        assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", etag)
+        assert (await api.http.get(address, headers={"If-None-Match": '"x"'})).content == answer.content
 
 
 @pytest.mark.parametrize("path", ["", "/", "/openapi.json", "/asyncapi.json", "/live", "/files/start.js"])
