@@ -8,7 +8,7 @@ ALTERATIONS ?= 2000
 TESTERS ?= 3
 EXAMPLES ?= 20
 
-.PHONY: help run demo test conformance faults exact tampering surface check format bench proto passwords errors lock clean
+.PHONY: help run demo test conformance faults exact tampering surface check format bench proto passwords errors routes lock clean
 
 help: ## what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ passwords: $(READY) ## write the list of common passwords anew (npm and pip fetc
 
 errors: $(READY) ## write the tables of docs/errors.md from the code
 	$(PY) -m tests.error_codes
+
+routes: $(READY) ## write the tables of docs/api.md from the application
+	$(PY) -m tests.routes_page
 
 lock: ## renew requirements.lock from pyproject.toml
 	$(VENV)/bin/uv pip compile --quiet --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links \

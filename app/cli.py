@@ -241,9 +241,11 @@ directory, so a restart goes on where it was.
   JOBS_PARKED_DAYS    drop jobs that failed for good after so many days (default 14; secret ones 3 at most)
   OAUTH_…             providers to sign in with: docs/identity/oauth.md
   PASSWORDS_ONLINE_CHECK  on: ask Have I Been Pwned about new passwords (default off)
+  PASSWORDS_ONLINE_BASE   ask a mirror of it instead
   AWS_S3_BUCKET       where checkpoints of audit trails are copied to, with AWS_ACCESS_KEY, AWS_SECRET_KEY,
                       AWS_REGION (us-east-1), AWS_S3_ENDPOINT (default: nowhere)
   SENTRY_DSN          where bugs are reported, without anything of who asked or what was sent
+  MAYCOLE_COMMIT      what /api/version says it was built from (default: what is checked out)
   METRICS_ALLOWED     addresses and networks that may read /api/metrics without a token (default: none)
   OTEL_EXPORTER_OTLP_ENDPOINT  where traces go, such as http://collector:4318 (default: nowhere)
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO); SIGUSR1 tells more, SIGUSR2 less
@@ -269,6 +271,8 @@ good order, with exit status 0.
   OAUTH_…             providers to sign in with: docs/identity/oauth.md
   SENTRY_DSN          where bugs are reported, without anything of who asked or what was sent
   PASSWORDS_ONLINE_CHECK  on: ask Have I Been Pwned about new passwords (default off)
+  PASSWORDS_ONLINE_BASE   ask a mirror of it instead
+  MAYCOLE_COMMIT      what /api/version says it was built from (default: what is checked out)
   METRICS_ALLOWED     addresses and networks that may read /api/metrics without a token (default: none)
   OTEL_EXPORTER_OTLP_ENDPOINT  where traces go, such as http://collector:4318 (default: nowhere)
   LOG_LEVEL           DEBUG, INFO, WARN, ERROR or CRITICAL (default INFO); SIGUSR1 tells more, SIGUSR2 less

@@ -8,6 +8,8 @@ import re
 from functools import lru_cache
 from typing import Any, Final
 
+from domain import secret_shapes
+
 MASK: Final = "***"
 # In names, whatever stands around them: `new_password`, `X-Api-Key`, `jwtSecret`. Not `key_id`, not `monkey`.
 _SECRET_NAME: Final = re.compile(
@@ -24,9 +26,7 @@ _BEFORE: Final = (
 _SECRETS: Final = re.compile(
     "|".join(
         (
-            r"\beyJ[\w-]{5,}\.[\w-]+\.?[\w-]*",  # a JWT
-            r"\bmk_(?:live|test)_\w+",
-            r"\bm[a-z]{1,3}t_[\w.-]{8,}",  # refresh tokens, and those of links in mails
+            secret_shapes.OURS,
             r"(?P<scheme>(?i:\b(?:bearer|basic)\s+))[\w.~+/=-]+",
             r"(?P<address>\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+(?=@)",
             rf"(?P<named>{_BEFORE})(?:\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\s,;&)}}\]]+)",

@@ -69,7 +69,8 @@ class Handler(logging.Handler):
     def __init__(self, writer: Writer) -> None:
         super().__init__()
         self.writer = writer
-        self.lines: Counter[str] = Counter()
+        # From nought: of what is not there before its first line nobody sees that it grows.
+        self.lines = Counter(dict.fromkeys(LEVELS, 0))
         self.style: Style | None = None
         self._processors: list[Processor] = []
 
@@ -123,6 +124,7 @@ def _json(logger: object, method: str, event: EventDict) -> bytes:
 
 
 _LEVELS: Final = {"WARNING": "warn"}
+LEVELS: Final = ("debug", "info", "warn", "error", "critical")
 _RENDERED: Final[dict[Style, Processor]] = {
     "json": _json,
     "plain": structlog.processors.LogfmtRenderer(key_order=_FIRST),

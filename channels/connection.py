@@ -145,7 +145,7 @@ class Connection:
             if sum(not sub.by_server for sub in self.subscriptions.values()) >= CHANNELS_MAX:
                 raise Refused(106)
             rights = await self.standing.fresh()
-            self._gate.may_follow(rights, channel, body.token)
+            self._gate.require(rights, channel, self.via, body.token)
             if channel in self.subscriptions:
                 raise Refused(105)
             unopened = self._gate.allowed(
@@ -250,7 +250,7 @@ class Connection:
     async def may_see(self, channel: str) -> Kind:
         """What holds for a channel. Raises Refused where the client may not follow it."""
         async with self._joining:
-            self._gate.may_follow(await self.standing.fresh(), channel)
+            self._gate.require(await self.standing.fresh(), channel, self.via)
         return self._gate.kind_of(channel)
 
     async def refresh(self, token: str) -> None:

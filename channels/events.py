@@ -26,12 +26,13 @@ from channels.connection import Connection
 from channels.emulation import LIMITED_BY_COMMAND, as_it_is
 from channels.encoding import Encoding
 from channels.endpoint import require_allowed
+from channels.headers import only
 from channels.http_stream import begin_stream, gone, stream_wire
 from channels.live import Live
 from channels.protocol import Command, HangUp, Refused, Subscribe, Subscribed
 from channels.tasks import until_any
-from domain import db
-from domain.errors import Forbidden, Malformed, NotFound, Unauthenticated
+from domain import db, measures
+from domain.errors import Forbidden, NotFound, Unauthenticated
 
 EPOCHS_KEPT: Final = 1024
 NO_EPOCH: Final = "_"  # who comes from where we do not know is told to look again
@@ -100,7 +101,10 @@ class Begun(msgspec.Struct):
 
 @get("/connection/uni_sse", before_request=as_it_is, opt=LIMITED_BY_COMMAND, include_in_schema=False)
 async def connection_uni_sse(request: Request[Any, Any, Any]) -> ASGIApp:
-    """401 and 403 end an EventSource for good; whatever else happens, it comes back by itself."""
+    """One channel, for a plain EventSource.
+
+    401 and 403 end it for good; whatever else happens, it comes back by itself.
+    """
     live: Live = request.app.state.live
     query = request.query_params
     token = query.get("token") or _shown(request)
@@ -112,10 +116,8 @@ async def connection_uni_sse(request: Request[Any, Any, Any]) -> ASGIApp:
 
 def _shown(request: Request[Any, Any, Any]) -> str:
     """The token in its head. Raises Malformed."""
-    shown = request.headers.getall("authorization", [""])
-    if len(shown) > 1:
-        raise Malformed("A header that says one thing was sent more than once.", code="repeated_header")
-    return shown[0].removeprefix("Bearer ")
+    shown = only(request.scope, b"authorization") or b""
+    return shown.decode("latin-1").removeprefix("Bearer ")
 
 
 async def _require(live: Live, token: str, channel: str, via: dict[str, Any]) -> None:
@@ -131,8 +133,9 @@ async def _require(live: Live, token: str, channel: str, via: dict[str, Any]) ->
         told(taken, via["state"])
         rights = await live.gate.rights(claims)
         if rights is None:
+            measures.count("auth_failures", "session_over")
             raise _unknown()
-        live.gate.may_follow(rights, channel)
+        live.gate.require(rights, channel, via)
     except NothingLeft as over:
         raise too_many("public", over.taken, via["state"]) from over
     except HangUp as over:

@@ -6,14 +6,15 @@ concern, which every connection of that user follows; `concerns` reads that news
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Raw
 
+from channels.nobody import nobody
 from channels.protocol import ClientInfo, HangUp, Refused
+from channels.rpc import Scope
 from domain import channels, measures
-from domain.actor import Actor, source
 from domain.auth import credentials
 from domain.auth.credentials import Identity
 from domain.auth.tokens import Claims
@@ -55,17 +56,18 @@ class Gate:
         self._identities = Coalesced(credentials.identities)
         self._roles = Coalesced(policy.roles_of)
 
-    async def claims(self, token: str, via: Mapping[str, Any]) -> Claims:
+    async def claims(self, token: str, via: Scope) -> Claims:
         """Whom an access token or an API key names, for how long; `via` is the scope of the connection.
 
         Raises Refused 103, 109, or HangUp.
         """
         if not token:
+            measures.count("auth_failures", "no_token")
             raise HangUp(3501)
         try:
-            client = via.get("client")  # ASGI may leave it out
-            return await credentials.introduced(token, Actor(ip=source(client[0]) if client else None))
+            return await credentials.introduced(token, nobody(via))
         except Forbidden as elsewhere:
+            measures.count("auth_failures", elsewhere.problem)
             raise Refused(103) from elsewhere
         except Unauthenticated as unknown:
             measures.count("auth_failures", unknown.problem)
@@ -94,6 +96,17 @@ class Gate:
     def own_channel(self, user_id: str) -> str:
         """The channel on which news of the user's rights comes."""
         return channels.user(user_id)
+
+    def require(self, rights: Rights, channel: str, via: Scope, token: str | None = None) -> None:
+        """May this client, which asks for it, follow a channel? Raises as may_follow does.
+
+        Who knows of it and may not leaves a row in the trail, as over REST; `via` is the connection's scope.
+        """
+        try:
+            self.may_follow(rights, channel, token)
+        except Refused:
+            _note(rights, channel, via)
+            raise
 
     def may_follow(self, rights: Rights, channel: str, token: str | None = None) -> None:
         """Raises Refused: 102 for a name that no channel has, 103 alike for forbidden and for absent.
@@ -163,6 +176,22 @@ class Gate:
         if news.type in _CHANGES_RIGHTS or (is_about_it and news.type in _CHANGES_KEY):
             return "rights"
         return "end" if is_about_it and news.type in _ENDS else "nothing"
+
+
+def _note(rights: Rights, channel: str, via: Scope) -> None:
+    """For the trail that the refusal belongs to, if there is one: strangers leave none."""
+    parsed = channels.parse(channel)
+    if parsed is None:
+        return
+    (kind, owner_id), actor = parsed, rights.identity.acting(nobody(via))
+    if kind.owner == "team":
+        role = rights.roles.get(owner_id)
+        if role is not None:
+            policy.note(actor, kind.permission or policy.MEMBERSHIP, owner_id, role)
+    elif actor.limits is not None and owner_id in ("", actor.user):
+        policy.note(actor, "session")
+    elif kind.owner == "staff":
+        policy.note(actor, "staff")
 
 
 def _rights(identity: Identity, roles: Roles) -> Rights:

@@ -8,6 +8,9 @@ from typing import Any, ClassVar
 
 import msgspec
 
+# The versions that a change may be made of.
+AnyOf = frozenset[int]
+
 
 class FieldError(msgspec.Struct, frozen=True):
     """One thing wrong with one field: an RFC 6901 pointer into the body, a code and a sentence."""
@@ -84,9 +87,9 @@ class Stale(Conflict):
     code = "stale_version"
 
     @classmethod
-    def unless(cls, current: Any, version: int | None) -> None:
-        """Raise unless the thing is at this version; None asks for none."""
-        if version is not None and version != current.version:
+    def unless(cls, current: Any, version: AnyOf | None) -> None:
+        """Raise unless the thing is at one of these versions; None asks for none."""
+        if version is not None and current.version not in version:
             raise cls("It was changed in the meantime.", current=current)
 
 

@@ -68,11 +68,13 @@ async def raw(
     token: str | None = None,
     origin: str | None = None,
     agent: str | None = None,
+    request_id: str | None = None,
     query: str = "",
 ) -> AsyncIterator[Raw]:
     """An open websocket; connected as the token's user if there is one. `agent` is its user agent."""
     where = f"{url.replace('http', 'ws', 1)}/connection/websocket{query}"
-    headers = {"Origin": origin} if origin else None
+    given = {"Origin": origin, "X-Request-Id": request_id}
+    headers = {name: value for name, value in given.items() if value is not None}
     async with websockets.connect(where, additional_headers=headers, user_agent_header=agent) as socket:
         client = Raw(socket)
         if token is not None:

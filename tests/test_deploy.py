@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+from app import log_levels
+from app.log_writer import Writer
+from app.logs import LEVELS, Handler
 from app.metrics import table
 from tests.architecture import ROOT, sources
 
@@ -40,6 +43,21 @@ def test_dashboard_and_alerts_name_only_what_is_measured() -> None:
             assert named_in(expression), expression
             assert named_in(expression) <= table.names(), expression
             assert expression.count("(") == expression.count(")"), expression
+
+
+def test_whatever_is_logged_as_critical_wakes_somebody() -> None:
+    """It is how a damaged audit trail is told of. Growth is seen from a nought that was there before."""
+    rules: Any = msgspec.yaml.decode(ALERTS.read_bytes())
+    woken = [
+        rule
+        for group in rules["groups"]
+        for rule in group["rules"]
+        if 'maycole_log_lines_total{level="critical"}' in rule["expr"]
+    ]
+    assert [rule["labels"]["severity"] for rule in woken] == ["page"]
+    assert f"`{woken[0]['alert']}`" in (ROOT / "docs" / "audit.md").read_text()
+    assert Handler(Writer(0)).lines == dict.fromkeys(LEVELS, 0)
+    assert {name.lower() for name in log_levels.NAMES} == set(LEVELS)
 
 
 def test_every_metric_is_on_the_dashboard() -> None:

@@ -18,12 +18,11 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.routes import BaseRoute
-from litestar.static_files import create_static_files_router
 from litestar.types import ControllerRouterHandler
 
 from app.api import asyncapi, live_page
 from app.api.openapi import Json, document
-from app.pipeline.errors import no_such_file
+from app.pages.served import served
 from app.pipeline.policies import NOT_LIMITED
 from domain.versions import NEWEST
 
@@ -107,7 +106,7 @@ async def asyncapi_document(request: Request[Any, Any, Any]) -> Response[bytes]:
 
 @get(f"{PATH}/live", opt=NOT_LIMITED, include_in_schema=False)
 async def live_channels(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """The same for people."""
+    """The AsyncAPI document, for people."""
     return Response(live_page.page(_live(_host(request))), media_type=MediaType.HTML)
 
 
@@ -122,11 +121,4 @@ def _live(host: str) -> Json:
     return asyncapi.document(host)
 
 
-files = create_static_files_router(
-    path=f"{PATH}/files",
-    directories=[_FILES],
-    name="docs-files",
-    opt=NOT_LIMITED,
-    include_in_schema=False,
-    exception_handlers={OSError: no_such_file},
-)
+files = served(_FILES, f"{PATH}/files")

@@ -14,9 +14,9 @@ from typing import Any, Final
 from litestar import Request, Response
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from app.pipeline.request_id import request_id
 from channels.http_stream import gone
 from channels.live_http import EXTENSION, LiveHttp
+from channels.request_ids import request_id
 from channels.tasks import until_any
 from domain import db
 from domain.errors import DomainError, Invalid

@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from app.api.envelope import Cursor, Limit, Live, Many, One, TeamId, live, many, one
+from app.pipeline.etag import IfVersion
 from app.pipeline.identity import ASKS_AGAIN, BY_KEY
 from domain.actor import Actor
 from domain.inventory import service as inventory
@@ -64,7 +65,7 @@ class InventoryController(Controller):
         item_id: FromPath[str],
         data: JSONBody[ItemBody],
         caller: NamedDependency[Actor],
-        if_version: NamedDependency[int | None],
+        if_version: IfVersion,
     ) -> Response[One[Item]]:
         """Replace what people may edit of an item.
 
@@ -79,7 +80,7 @@ class InventoryController(Controller):
         item_id: FromPath[str],
         data: JSONBody[ItemPatch],
         caller: NamedDependency[Actor],
-        if_version: NamedDependency[int | None],
+        if_version: IfVersion,
     ) -> Response[One[Item]]:
         """Change parts of an item; what is left out stays."""
         item = await inventory.patch(caller, item_id, data, if_version=if_version)
@@ -87,17 +88,24 @@ class InventoryController(Controller):
 
     @delete("/{item_id:str}")
     async def remove(
-        self, item_id: FromPath[str], caller: NamedDependency[Actor], if_version: NamedDependency[int | None]
+        self,
+        item_id: FromPath[str],
+        caller: NamedDependency[Actor],
+        if_version: IfVersion,
     ) -> None:
         """Stop counting a thing; its movements stay in the books."""
         await inventory.delete(caller, item_id, if_version=if_version)
 
     @post("/{item_id:str}/adjust", status_code=200)
     async def adjust(
-        self, item_id: FromPath[str], data: JSONBody[Adjustment], caller: NamedDependency[Actor]
+        self,
+        item_id: FromPath[str],
+        data: JSONBody[Adjustment],
+        caller: NamedDependency[Actor],
+        if_version: IfVersion,
     ) -> Response[One[Item]]:
         """Move stock by `delta`; never below zero."""
-        item = await inventory.adjust(caller, item_id, data)
+        item = await inventory.adjust(caller, item_id, data, if_version=if_version)
         return one(item, version=item.version)
 
     @get("/{item_id:str}/movements")

@@ -12,9 +12,9 @@ from app.lifespan import Process
 from app.metrics.exposition import CONTENT_TYPE, exposed
 from app.pipeline.identity import FOR_STAFF, LET_IN
 from app.pipeline.policies import NOT_LIMITED
-from app.pipeline.request_id import request_id
+from channels.request_ids import request_id
 from domain.actor import Actor, source
-from domain.users import service as users
+from domain.teams import policy
 
 
 def scraper(request: Request[Any, Any, Any]) -> Actor | None:
@@ -38,7 +38,7 @@ class MetricsController(Controller):
         self, caller: NamedDependency[Actor], request: Request[Any, Any, Any]
     ) -> Response[bytes]:
         """What is measured, of all workers together. Staff, or METRICS_ALLOWED."""
-        users.require_staff(caller)
+        policy.require_staff(caller)
         process: Process = request.app.state.process
         process.gauges.look()
         await process.gauges.ask()

@@ -14,7 +14,7 @@ from litestar import Litestar, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
-from app.pipeline import policies
+from app.pipeline import deprecation, policies
 from app.pipeline.errors import Problem
 from app.pipeline.idempotency import takes_key
 
@@ -46,8 +46,14 @@ FAILURES: Final = {
 IF_MATCH: Final = {
     "name": "If-Match",
     "in": "header",
-    "description": "the ETag of the version you have: refuse (412) if there is another one now",
-    "schema": {"type": "string", "pattern": r'^(\*|"[0-9]{1,18}")$'},
+    "description": "the ETag of the version you have, or several: refuse (412) if there is another one now",
+    "schema": {"type": "string", "pattern": r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'},
+}
+IF_NONE_MATCH: Final = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "the ETag of the version you have, or several: 304 if it is the one there is",
+    "schema": {"type": "string"},
 }
 IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
@@ -100,7 +106,10 @@ def document(app: Litestar, drafted: Json) -> Json:
     schema = dict(zip([Problem, *types], references, strict=True))
     paths: dict[str, Json] = {}
     for path, method, draft, handler in operations:
-        paths.setdefault(named_as_told(path), {})[method] = _operation(draft, handler, schema)
+        operation = _operation(draft, handler, schema)
+        if (method.upper(), path) in deprecation.ROUTES:
+            operation["deprecated"] = True
+        paths.setdefault(named_as_told(path), {})[method] = operation
     parts: Json = {**drafted["components"], "schemas": components, "headers": _headers()}
     whole = {**drafted, "paths": paths, "components": parts}
     named: Json = msgspec.json.decode(
@@ -120,6 +129,8 @@ def _operation(draft: Json, handler: HTTPRouteHandler, schema: dict[Any, Json]) 
     parameters = [_parameter(parameter) for parameter in draft.get("parameters", [])]
     if "if_version" in taken:
         parameters.append(IF_MATCH)
+    if _may_be_known(handler):
+        parameters.append(IF_NONE_MATCH)
     if takes_key(handler):
         parameters.append(IDEMPOTENCY_KEY)
     operation: Json = {
@@ -182,6 +193,8 @@ def _responses(draft: Json, handler: HTTPRouteHandler, schema: dict[Any, Json]) 
         code: {"description": text, "content": problem} for code, text in FAILURES.items() if applies[code]
     }
     answers = {status: success}
+    if _may_be_known(handler):
+        answers["304"] = {"description": "You have it as it is.", "headers": success["headers"]}
     for also in handler.opt.get(ALSO, ()):
         _add(answers, also, schema)
     return {**answers, **failures}
@@ -218,6 +231,11 @@ def _has_version(answer: Any) -> bool:
     holds = get_args(answer) or (getattr(answer, "__annotations__", {}).get("data"),)
     name = getattr(get_origin(answer) or answer, "__name__", "")
     return name in ("One", "CreatedTeam") and "version" in getattr(holds[0], "__struct_fields__", ())
+
+
+def _may_be_known(handler: HTTPRouteHandler) -> bool:
+    """Whether it is read, and a client may have it already."""
+    return "GET" in handler.http_methods and _has_version(_answer(handler))
 
 
 def _parameter(drafted: Json) -> Json:

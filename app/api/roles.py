@@ -5,6 +5,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from app.api.envelope import Live, One, live, one
+from app.pipeline.etag import IfVersion
 from app.pipeline.identity import BY_KEY
 from app.pipeline.policies import LIMITED_AS_TEAMS
 from domain.actor import Actor
@@ -39,7 +40,7 @@ class RolesController(Controller):
         role: FromPath[str],
         data: JSONBody[RoleBody],
         caller: NamedDependency[Actor],
-        if_version: NamedDependency[int | None],
+        if_version: IfVersion,
     ) -> Response[One[TeamRole]]:
         """Give a role other permissions; everyone who has it feels it at once."""
         changed = await roles.redefine(caller, team_id, role, data, if_version=if_version)
@@ -51,7 +52,7 @@ class RolesController(Controller):
         team_id: FromPath[str],
         role: FromPath[str],
         caller: NamedDependency[Actor],
-        if_version: NamedDependency[int | None],
+        if_version: IfVersion,
     ) -> None:
         """Remove a role that nobody has; 409 `role_in_use` while somebody does."""
         await roles.remove(caller, team_id, role, if_version=if_version)

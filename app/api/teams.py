@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from app.api.envelope import Cursor, Limit, Live, Many, One, live, many, one
 from app.api.invites import invited
 from app.api.openapi import ALSO, Also
-from app.pipeline.etag import etag
+from app.pipeline.etag import IfVersion, etag
 from app.pipeline.identity import BY_KEY
 from app.pipeline.policies import LIMITED_AS_CREATE_TEAM, LIMITED_AS_TEAMS
 from domain.actor import Actor
@@ -71,7 +71,7 @@ class TeamsController(Controller):
         team_id: FromPath[str],
         data: JSONBody[TeamBody],
         caller: NamedDependency[Actor],
-        if_version: NamedDependency[int | None],
+        if_version: IfVersion,
     ) -> Response[One[Team]]:
         """Rename a team; slug and metadata stay if left out.
 
@@ -82,15 +82,23 @@ class TeamsController(Controller):
 
     @delete("/{team_id:str}", opt=BY_KEY)
     async def remove(
-        self, team_id: FromPath[str], caller: NamedDependency[Actor], if_version: NamedDependency[int | None]
+        self,
+        team_id: FromPath[str],
+        caller: NamedDependency[Actor],
+        if_version: IfVersion,
     ) -> None:
         """Delete a team, as its owner; for 30 days it can be restored."""
         await deletion.delete(caller, team_id, if_version=if_version)
 
     @post("/{team_id:str}/restore", status_code=200)
-    async def restore(self, team_id: FromPath[str], caller: NamedDependency[Actor]) -> Response[One[Team]]:
+    async def restore(
+        self,
+        team_id: FromPath[str],
+        caller: NamedDependency[Actor],
+        if_version: IfVersion,
+    ) -> Response[One[Team]]:
         """Have a deleted team back as it was, if you owned it."""
-        team = await deletion.restore(caller, team_id)
+        team = await deletion.restore(caller, team_id, if_version=if_version)
         return one(team, version=team.version)
 
     @post("/{team_id:str}/transfer")

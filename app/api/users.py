@@ -9,6 +9,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from app.api import cookies
 from app.api.cookies import AnyRequest
 from app.api.envelope import Cursor, Limit, Many, One, many, one
+from app.pipeline.etag import IfVersion
 from app.pipeline.identity import BY_KEY, FOR_STAFF
 from domain.actor import Actor
 from domain.auth import accounts
@@ -38,7 +39,7 @@ class UsersController(Controller):
         self,
         data: JSONBody[UserPatch],
         caller: NamedDependency[Actor],
-        if_version: NamedDependency[int | None],
+        if_version: IfVersion,
     ) -> Response[One[User]]:
         """Change your own account; what is left out stays."""
         user = await members.change_account(caller, data, if_version=if_version)
@@ -61,7 +62,7 @@ class UsersController(Controller):
         self,
         data: JSONBody[NewProfile],
         caller: NamedDependency[Actor],
-        if_version: NamedDependency[int | None],
+        if_version: IfVersion,
     ) -> Response[One[Profile]]:
         """Replace your profile."""
         own = await users.put_profile(caller, data, if_version=if_version)
@@ -91,7 +92,12 @@ class UsersController(Controller):
 
     @patch("/{user_id:str}", opt=FOR_STAFF)
     async def staff_change(
-        self, user_id: FromPath[str], data: JSONBody[StaffPatch], caller: NamedDependency[Actor]
+        self,
+        user_id: FromPath[str],
+        data: JSONBody[StaffPatch],
+        caller: NamedDependency[Actor],
+        if_version: IfVersion,
     ) -> Response[One[StaffUser]]:
         """Shut an account or open it again; for staff."""
-        return one(await accounts.staff_change(caller, user_id, data))
+        user = await accounts.staff_change(caller, user_id, data, if_version=if_version)
+        return one(user, version=user.version)

@@ -13,9 +13,8 @@ from typing import Any, Final, get_args
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import MediaType, Request, Response, get
-from litestar.static_files import create_static_files_router
 
-from app.pipeline.errors import no_such_file
+from app.pages.served import served
 from app.pipeline.policies import NOT_LIMITED
 from domain import links
 from domain.links import Page
@@ -161,14 +160,7 @@ async def page(request: Request[Any, Any, Any]) -> Response[bytes]:
     )
 
 
-files = create_static_files_router(
-    path=f"{links.PATH}/files",
-    directories=[_HERE / "files"],
-    name="mail-pages",
-    opt=NOT_LIMITED,
-    include_in_schema=False,
-    exception_handlers={OSError: no_such_file},
-)
+files = served(_HERE / "files", f"{links.PATH}/files")
 
 
 def _rendered() -> dict[str, bytes]:

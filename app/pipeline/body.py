@@ -15,9 +15,9 @@ from litestar import Request
 from litestar.exceptions import HTTPException
 from litestar.types import Empty
 
-from app.pipeline.headers import all_sent
 from app.pipeline.stay import sending
 from channels import cycle
+from channels.headers import all_sent
 from domain.errors import FieldError, Invalid, Malformed
 
 BODY_BYTES_MAX: Final = 1024 * 1024

@@ -18,8 +18,8 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from app.pipeline import seen
 from app.pipeline.errors import Problem
 from app.pipeline.load import Load, retry_after_s
-from app.pipeline.request_id import request_id
 from app.pipeline.stay import REFUSED, Overloaded, Stay
+from channels.request_ids import request_id
 from domain import deadline
 from domain.errors import Unavailable
 

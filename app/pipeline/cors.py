@@ -7,7 +7,7 @@ asks beforehand (a preflight) is answered without looking at the route.
 from collections.abc import Collection
 from typing import Any, Final
 
-from app.pipeline.headers import sent
+from channels.headers import sent
 from domain.errors import Forbidden
 
 METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")

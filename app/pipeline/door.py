@@ -19,8 +19,8 @@ from app.pipeline.cors import Cors, is_preflight
 from app.pipeline.errors import from_litestar, refused
 from app.pipeline.hosts import Hosts
 from app.pipeline.methods import allow, is_head_taken
-from app.pipeline.request_id import request_id
 from channels.handshake import PATH
+from channels.request_ids import request_id
 from domain import behalf
 from domain.errors import DomainError
 

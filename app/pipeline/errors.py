@@ -19,7 +19,7 @@ from app.pipeline import seen
 from app.pipeline.body import field_error
 from app.pipeline.etag import etag
 from app.pipeline.methods import allow
-from app.pipeline.request_id import request_id
+from channels.request_ids import request_id
 from domain import bugs, db, errors
 from domain.discretion import forget_values
 from domain.errors import DomainError, FieldError
@@ -120,11 +120,6 @@ def unforeseen(request: Request[Any, Any, Any], error: Exception) -> Response[An
     where = f"{request.scope['method']} {request.scope.get('path_template', '')}"
     bugs.report(error, where=where, request_id=known_as)
     return _problem(request, 500, CODES[500], "Something went wrong on our side.")
-
-
-def no_such_file(request: Request[Any, Any, Any], error: OSError) -> Response[Any]:
-    """For routes that serve files: a name that no file can have is one that no file has."""
-    return refused(request, errors.NotFound("There is no such file."))
 
 
 HANDLERS: Final[dict[Any, Any]] = {

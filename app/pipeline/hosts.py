@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from app.config import Config
-from app.pipeline.headers import all_sent
+from channels.headers import all_sent
 from domain.errors import Malformed
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")

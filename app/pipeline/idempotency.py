@@ -26,8 +26,8 @@ from litestar.routes import HTTPRoute
 
 from app.pipeline import positions
 from app.pipeline.errors import HANDLERS
-from app.pipeline.headers import all_sent
-from app.pipeline.identity import provide_actor
+from channels.headers import all_sent
+from channels.nobody import nobody
 from domain import db, idempotency, last_commit
 from domain.actor import Actor
 from domain.auth import throttle
@@ -213,9 +213,9 @@ async def _asked(request: AnyRequest, handler: HTTPRouteHandler) -> Asked:
     if caller is not None:
         return Asked(caller.key_id or caller.user, key, idempotency.fingerprints(said))
     said += [_lines(request, name) for name in _OF_NOBODY]
-    where = throttle.network((await provide_actor(request)).ip).encode()
-    nobody = f"anonymous:{idempotency.fingerprints([b'caller', where])[0]}"
-    return Asked(nobody, key, idempotency.fingerprints(said))
+    where = throttle.network(nobody(request.scope).ip).encode()
+    whose = f"anonymous:{idempotency.fingerprints([b'caller', where])[0]}"
+    return Asked(whose, key, idempotency.fingerprints(said))
 
 
 def _lines(request: AnyRequest, name: bytes) -> bytes:

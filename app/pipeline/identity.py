@@ -11,16 +11,15 @@ import msgspec
 from litestar import Request
 
 from app.pipeline import versions
-from app.pipeline.headers import only, sent
-from app.pipeline.request_id import request_id
 from channels import rpc
-from domain.actor import Actor, source
+from channels.headers import only
+from channels.nobody import nobody
+from domain.actor import Actor
 from domain.auth import credentials
 from domain.auth.tokens import Claims
 from domain.errors import Unauthenticated
 from domain.teams import policy
 
-USER_AGENT_MAX = 400
 # `opt` of a route, or of all in a controller, that API keys may use; its verb asks for a scope.
 BY_KEY: Final = {"by_key": True}
 # `opt` of a change whose verb asks again whether its caller's session stands (domain/group_commit.py): they
@@ -34,12 +33,7 @@ LET_IN: Final = "let_in"
 
 async def provide_actor(request: Request[Any, Any, Any]) -> Actor:
     """Where the request comes from; whoever sends it has not said who they are."""
-    agent, client = sent(request.scope, b"user-agent"), request.scope.get("client")
-    return Actor(
-        ip=source(client[0]) if client else None,
-        user_agent=agent[:USER_AGENT_MAX].decode("latin-1") if agent else None,
-        request_id=request_id(request.scope),
-    )
+    return nobody(request.scope)
 
 
 async def identify(request: Request[Any, Any, Any]) -> None:
@@ -67,26 +61,26 @@ async def standing(request: Request[Any, Any, Any]) -> Callable[[], Awaitable[Ac
     """For what goes on after the caller was let in: whom the session or key that they came with stands for
     each time it is asked. That raises Unauthenticated `session_over` once it is good no more.
     """
-    nobody, caller = await provide_actor(request), await provide_caller(request)
+    here, caller = nobody(request.scope), await provide_caller(request)
     # An API key does not say whose it is.
-    said = msgspec.structs.replace(_claims(request, nobody.ip), sub=caller.user)
+    said = msgspec.structs.replace(_claims(request, here.ip), sub=caller.user)
 
     async def again() -> Actor:
         identity = (await credentials.identities([said])).get(said)
         if identity is None:
             raise Unauthenticated("What this began with is good no more.", code="session_over")
-        return identity.acting(nobody)
+        return identity.acting(here)
 
     return again
 
 
 async def _caller(request: Request[Any, Any, Any]) -> Actor:
-    nobody = await provide_actor(request)
+    here = nobody(request.scope)
     is_asked_again = request.method == "GET" or request.route_handler.opt.get("asks_again")
     asked = credentials.recent if is_asked_again else credentials.identify
-    identity = await asked(_claims(request, nobody.ip), nobody)
+    identity = await asked(_claims(request, here.ip), here)
     versions.pinned(request.scope, identity.api_version)
-    caller = identity.acting(nobody)
+    caller = identity.acting(here)
     if caller.is_staff and request.query_params.get("explain") == "true":
         caller = msgspec.structs.replace(caller, explain=True)
     return caller

@@ -10,11 +10,12 @@ from typing import Any, Final
 from litestar import Request
 
 from app.pipeline import policies
-from app.pipeline.identity import identify, provide_actor
+from app.pipeline.identity import identify
 from app.pipeline.leases import Leases
 from app.pipeline.limiter import Verdict
 from app.pipeline.policies import Limits, Policy
 from channels.budget import Taken
+from channels.nobody import nobody
 from domain.actor import Actor, source
 from domain.auth import throttle
 from domain.auth.tokens import Claims
@@ -39,7 +40,7 @@ async def admit(request: Request[Any, Any, Any]) -> None:
     if refusal is not None and caller is None:
         names = ("public",)
     if names:
-        await _draw(request, names, caller or await provide_actor(request))
+        await _draw(request, names, caller or nobody(request.scope))
     if refusal is not None:
         raise refusal
 

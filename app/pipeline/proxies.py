@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from app.pipeline.headers import all_sent
+from channels.headers import all_sent
 
 FOR: Final = b"x-forwarded-for"
 PROTO: Final = b"x-forwarded-proto"

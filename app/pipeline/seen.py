@@ -13,10 +13,10 @@ from typing import Any, Final
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.pipeline.headers import all_sent
 from app.pipeline.proxies import TRUSTED
-from app.pipeline.request_id import request_id
 from channels import cycle, hang_ups, rpc
+from channels.headers import all_sent
+from channels.request_ids import request_id
 from domain import behalf, measures, tracing
 from domain.actor import Actor, source
 
@@ -24,12 +24,14 @@ log = logging.getLogger("maycole.requests")
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNMATCHED: Final = "unmatched"
-# They last as long as somebody listens: how long that is says nothing about the server.
+# They last as long as somebody listens: how long that is says nothing about the server. Whom they did not
+# believe their gate has counted, over whichever transport (channels/gate.py).
 STREAMS: Final = ("/connection/",)
 # Asked all day by machines: answered well, that is no news.
 PROBES: Final = frozenset({"/api/health", "/api/health/live", "/api/health/ready", "/api/metrics"})
 PROBLEM: Final = "problem"
-NOT_GOOD: Final = ("wrong_code", "wrong_password")  # of somebody who is signed in: 403
+# What was shown is not good, though it is known who shows it: 403.
+NOT_GOOD: Final = ("wrong_code", "wrong_password", "address_not_allowed")
 
 
 def seen(app: ASGIApp) -> ASGIApp:
@@ -93,12 +95,12 @@ def tell(scope: Any, answer: Answer, seconds: float) -> None:
     code, details = state.get(PROBLEM, (None, {}))
     was_told = answer.status not in (0, hang_ups.STATUS)
     status = f"{answer.status // 100}xx" if was_told else "none"  # none: the client was gone first
-    if not route.startswith(STREAMS):
-        measures.took("http_request", seconds, method, route, status)
     if code is not None:
         measures.count("problems", code)
-    if answer.status == 401 or code in NOT_GOOD:
-        measures.count("auth_failures", code or "unauthenticated")
+    if not route.startswith(STREAMS):
+        measures.took("http_request", seconds, method, route, status)
+        if answer.status == 401 or code in NOT_GOOD:
+            measures.count("auth_failures", code or "unauthenticated")
     if answer.status == 429:
         measures.count("rate_limited", str(details.get("policy", code)))
     caller: Actor | None = state.get("caller")

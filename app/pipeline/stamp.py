@@ -7,8 +7,8 @@ from litestar.types import Message, Scope
 
 from app.pipeline import deprecation, limits, positions, versions
 from app.pipeline.cors import Cors
-from app.pipeline.request_id import HEADER, request_id
 from channels.always import FRAMES, NO_STORE, always
+from channels.request_ids import HEADER, request_id
 
 # An answer begins with one of them; the second is a refusal of a websocket's handshake.
 _STARTS: Final = ("http.response.start", "websocket.http.response.start")

@@ -4,24 +4,29 @@ from typing import Any, Final
 
 from litestar import Request
 
-from app.pipeline.headers import only, sent
+from channels.headers import only, sent
 from domain.errors import Malformed
 from domain.versions import NEWEST, SUPPORTED
 
 HEADER: Final = b"api-version"
+PINNED: Final = "api_version_pinned"
 
 
 async def choose(request: Request[Any, Any, Any]) -> None:
-    """A before_request step. Raises Malformed: `unknown_api_version` says what there is."""
-    asked = only(request.scope, HEADER)
+    """A before_request step, for what has been counted. Raises Malformed, which says what there is."""
+    asked, state = only(request.scope, HEADER), request.scope["state"]
     if asked is not None:
-        request.scope["state"]["api_version"] = _known(asked.decode("latin-1").strip())
+        state["api_version"] = _known(asked.decode("latin-1").strip())
+    elif PINNED in state:
+        _known(state[PINNED])
 
 
 def pinned(scope: Any, version: str | None) -> None:
-    """What was pinned where nothing was asked for; raises as choose does."""
+    """Remember what was pinned where nothing was asked for. Where it is gone, `choose` says so."""
     if version is not None and sent(scope, HEADER) is None:
-        scope["state"]["api_version"] = _known(version)
+        scope["state"][PINNED] = version
+        if version in SUPPORTED:
+            scope["state"]["api_version"] = version
 
 
 def chosen(scope: Any) -> str:

@@ -14,7 +14,7 @@ from domain.actor import Actor
 from domain.auth import api_keys, mfa, post, sessions
 from domain.auth.model import Session
 from domain.clock import now
-from domain.errors import Conflict
+from domain.errors import AnyOf, Conflict, Stale
 from domain.record import record
 from domain.teams import policy
 from domain.teams import service as teams
@@ -81,10 +81,13 @@ async def close(actor: Actor) -> None:
         await record(actor, UserDeleted(team_id=actor.team(None), user_id=actor.user))
 
 
-async def staff_change(actor: Actor, user_id: str, patch: StaffPatch) -> StaffUser:
+async def staff_change(
+    actor: Actor, user_id: str, patch: StaffPatch, *, if_version: AnyOf | None = None
+) -> StaffUser:
     """Shut an account or open it again. What changes nothing says nothing.
 
-    Raises Forbidden `staff_only`, NotFound, Conflict `own_account`, `account_deleted`.
+    Raises Forbidden `staff_only`, NotFound, Conflict `own_account`, `account_deleted`; Stale where
+    `if_version` lacks the current one.
     """
     policy.require_staff(actor)
     async with db.transaction():
@@ -93,6 +96,7 @@ async def staff_change(actor: Actor, user_id: str, patch: StaffPatch) -> StaffUs
             raise Conflict("Ask somebody else to disable your own account.", code="own_account")
         if before.deleted_at is not None:
             raise Conflict("This account was closed by its owner.", code="account_deleted")
+        Stale.unless(before, if_version)
         if patch.disabled == (before.disabled_at is not None):
             return before
         await users.set_disabled(user_id, now() if patch.disabled else None)

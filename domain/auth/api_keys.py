@@ -228,6 +228,7 @@ async def _require_held(actor: Actor, team_id: str | None, scopes: Collection[st
     counted = [role for of, role in roles.items() if team_id is None or of == team_id]
     beyond = [scope for scope in scopes if not any(policy.grants(role, scope) for role in counted)]
     if beyond:
+        policy.note(actor, min(beyond), team_id, roles.get(team_id) if team_id is not None else None)
         raise Forbidden(
             "Nobody gives a key what they may not do themselves.",
             code="scope_above_own",

@@ -18,7 +18,7 @@ from domain.actor import Actor
 from domain.clock import now
 from domain.coalesce import Coalesced
 from domain.conditions import Conditions
-from domain.errors import Conflict, FieldError, Invalid, NotFound, Stale
+from domain.errors import AnyOf, Conflict, FieldError, Invalid, NotFound, Stale
 from domain.events import same
 from domain.inventory.model import (
     ATTRIBUTES_BYTES_MAX,
@@ -118,24 +118,29 @@ async def page(
     ), position
 
 
-async def put(actor: Actor, item_id: str, body: ItemBody, *, if_version: int | None = None) -> Item:
+async def put(actor: Actor, item_id: str, body: ItemBody, *, if_version: AnyOf | None = None) -> Item:
     """Replace what people may edit.
 
-    Raises Stale where `if_version` is not the current one, Conflict `sku_taken`.
+    Raises Stale where `if_version` lacks the current one, Conflict `sku_taken`.
     """
     return await _change(actor, item_id, msgspec.structs.asdict(body), if_version)
 
 
-async def patch(actor: Actor, item_id: str, body: ItemPatch, *, if_version: int | None = None) -> Item:
+async def patch(actor: Actor, item_id: str, body: ItemPatch, *, if_version: AnyOf | None = None) -> Item:
     """Change what is given. Raises as put does."""
     given = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not UNSET}
     return await _change(actor, item_id, given, if_version)
 
 
-async def adjust(actor: Actor, item_id: str, by: Adjustment) -> Item:
-    """Move stock. Raises Conflict `insufficient_stock`, or `unexpected_quantity` with the present one."""
+async def adjust(actor: Actor, item_id: str, by: Adjustment, *, if_version: AnyOf | None = None) -> Item:
+    """Move stock.
+
+    Raises Stale where `if_version` lacks the current one; Conflict `insufficient_stock`, or
+    `unexpected_quantity` with the present one.
+    """
     async with db.transaction():
         before = await _locked(actor, item_id)
+        Stale.unless(before, if_version)
         if by.expected_quantity is not None and by.expected_quantity != before.quantity:
             raise Conflict(
                 f"The quantity is {before.quantity}.", code="unexpected_quantity", quantity=before.quantity
@@ -149,7 +154,7 @@ async def adjust(actor: Actor, item_id: str, by: Adjustment) -> Item:
     return after
 
 
-async def delete(actor: Actor, item_id: str, *, if_version: int | None = None) -> None:
+async def delete(actor: Actor, item_id: str, *, if_version: AnyOf | None = None) -> None:
     """Take an item out of the inventory; its movements stay.
 
     Raises Conflict `reserved` while some of it is held.
@@ -182,7 +187,7 @@ async def movements(actor: Actor, item_id: str, *, limit: int, cursor: str | Non
     )
 
 
-async def _change(actor: Actor, item_id: str, given: dict[str, Any], if_version: int | None) -> Item:
+async def _change(actor: Actor, item_id: str, given: dict[str, Any], if_version: AnyOf | None) -> Item:
     _require_small(given.get("attributes", {}))
     async with db.transaction():
         before = await _locked(actor, item_id)

@@ -13,7 +13,7 @@ import msgspec
 from domain import db, jobs
 from domain.actor import Actor
 from domain.clock import now
-from domain.errors import Conflict, NotFound, Stale
+from domain.errors import AnyOf, Conflict, NotFound, Stale
 from domain.record import record
 from domain.teams import membership, policy
 from domain.teams.model import Team, TeamDeleted, TeamPurged, TeamRestored
@@ -24,8 +24,8 @@ PURGED_NAME: Final = "Deleted team"
 AT_ONCE: Final = 100
 
 
-async def delete(actor: Actor, team_id: str, *, if_version: int | None = None) -> None:
-    """Raises Stale where `if_version` is not the current one, Conflict `personal_team`."""
+async def delete(actor: Actor, team_id: str, *, if_version: AnyOf | None = None) -> None:
+    """Raises Stale where `if_version` lacks the current one, Conflict `personal_team`."""
     async with db.transaction():
         await membership.lock(team_id)
         await policy.require(actor, team_id, "team:delete")
@@ -45,26 +45,16 @@ async def bury(actor: Actor, before: Team) -> None:
     await record(actor, TeamDeleted(team_id=after.id, team=after, members=await _members(after.id)))
 
 
-async def restore(actor: Actor, team_id: str) -> Team:
+async def restore(actor: Actor, team_id: str, *, if_version: AnyOf | None = None) -> Team:
     """Have a deleted team back as it was; for those who owned it.
 
-    Raises Conflict `not_deleted`, `too_many_teams`; NotFound for who did not own it, and when it is too late.
+    Raises Conflict `not_deleted`, `too_many_teams`; NotFound for who did not own it, and when it is too late;
+    Stale where `if_version` lacks the current one.
     """
     async with db.transaction():
         await membership.lock(team_id)
-        row = await db.fetchrow(
-            """SELECT t.* FROM teams t JOIN team_members m ON m.team_id = t.id
-               WHERE t.id = $1 AND m.user_id = $2 AND m.role = 'owner'""",
-            team_id,
-            actor.user,
-        )
-        if row is None:
-            raise NotFound.of("team")
-        before = db.as_struct(Team, row)
-        if before.deleted_at is None:
-            raise Conflict("This team is not deleted.", code="not_deleted")
-        if before.deleted_at <= now() - RESTORABLE_FOR:
-            raise NotFound.of("team")
+        before = await _deleted(actor, team_id)
+        Stale.unless(before, if_version)
         await membership.hold_teams_of(actor.user)
         if await membership.team_count(actor.user) >= membership.TEAMS_MAX:
             raise Conflict(f"You are in {membership.TEAMS_MAX} teams already.", code="too_many_teams")
@@ -121,6 +111,24 @@ async def _purge(team_id: str) -> None:
         for table in (TeamMembers, TeamInvites, TeamRoles):
             await table.delete().where(table.team_id == team_id)
         await record(Actor(), TeamPurged(team_id=team_id))
+
+
+async def _deleted(actor: Actor, team_id: str) -> Team:
+    """A team of the caller's that can be restored. Raises as restore does."""
+    row = await db.fetchrow(
+        """SELECT t.* FROM teams t JOIN team_members m ON m.team_id = t.id
+           WHERE t.id = $1 AND m.user_id = $2 AND m.role = 'owner'""",
+        team_id,
+        actor.user,
+    )
+    if row is None:
+        raise NotFound.of("team")
+    team = db.as_struct(Team, row)
+    if team.deleted_at is None:
+        raise Conflict("This team is not deleted.", code="not_deleted")
+    if team.deleted_at <= now() - RESTORABLE_FOR:
+        raise NotFound.of("team")
+    return team
 
 
 async def _store(team: Team) -> None:

@@ -2,7 +2,7 @@
 
 from domain import channels, db, pages, streams
 from domain.actor import Actor
-from domain.errors import Conflict, Invalid, NotFound
+from domain.errors import AnyOf, Conflict, Invalid, NotFound
 from domain.pages import Page
 from domain.record import record
 from domain.teams import membership, policy
@@ -90,7 +90,7 @@ async def remove(actor: Actor, team_id: str, user_id: str) -> None:
         await membership.settle()
 
 
-async def change_account(actor: Actor, patch: UserPatch, *, if_version: int | None = None) -> User:
+async def change_account(actor: Actor, patch: UserPatch, *, if_version: AnyOf | None = None) -> User:
     """Change one's own account, and say so in every team that shows the name. Raises as users.change does."""
     async with db.transaction():
         before, after = await users.change(actor, patch, if_version=if_version)

@@ -137,9 +137,7 @@ async def require(actor: Actor, team_id: str, permission: str, *, of: str = "tea
     role = await role_of(actor.user, team_id)
     if role is None or (actor.limits is not None and not actor.limits.reach(team_id)):
         raise await refusals.explained(actor, NotFound.of(of), team_id, permission, role)
-    if not left(actor.limits, permission):
-        denials.note(actor, team_id, permission, role.name)
-    require_scope(actor, permission)
+    require_scope(actor, permission, team_id=team_id, role=role)
     await require_grant(actor, team_id, role, permission)
     return role
 
@@ -147,24 +145,29 @@ async def require(actor: Actor, team_id: str, permission: str, *, of: str = "tea
 async def require_grant(actor: Actor, team_id: str, role: Role, permission: str) -> None:
     """Raises Forbidden for a member whose role does not have it."""
     if not grants(role, permission):
-        denials.note(actor, team_id, permission, role.name)
+        note(actor, permission, team_id, role)
         refused = Forbidden(
             f"Your role here is {role.name}, which may not do this.", permission=permission, role=role.name
         )
         raise await refusals.explained(actor, refused, team_id, permission, role)
 
 
+def note(actor: Actor, permission: str, team_id: str | None = None, role: Role | None = None) -> None:
+    """They tried what they may not: for the trail of that team, or else of their key's or their own."""
+    denials.note(actor, actor.team(team_id), permission, role.name if role is not None else None)
+
+
 def require_staff(actor: Actor) -> None:
     """Raises Forbidden `staff_only`; the try is in the caller's own trail, for it is about no team."""
     if not actor.is_staff:
-        denials.note(actor, actor.team(None), "staff", None)
+        note(actor, "staff")
     users.require_staff(actor)
 
 
 def require_session(actor: Actor) -> None:
     """Raises Forbidden `session_required` for an API key; the try is in the trail of the key's own team."""
     if actor.limits is not None:
-        denials.note(actor, actor.team(None), "session", None)
+        note(actor, "session")
         raise Forbidden("Sign in for this: an API key may not do it.", code="session_required")
 
 
@@ -191,9 +194,15 @@ def left(limits: Limits | None, permission: str | None) -> bool:
     return limits is None or limits.leave(permission or MEMBERSHIP)
 
 
-def require_scope(actor: Actor, permission: str) -> None:
-    """An API key has the permission among its scopes; what its user's role says is another question."""
+def require_scope(
+    actor: Actor, permission: str, *, team_id: str | None = None, role: Role | None = None
+) -> None:
+    """An API key has the permission among its scopes; what its user's role says is another question.
+
+    What is about no team is in the trail of the key's own. Raises Forbidden `missing_scope`.
+    """
     if not left(actor.limits, permission):
+        note(actor, permission, team_id, role)
         raise Forbidden(f"This API key lacks {permission}.", code="missing_scope", permission=permission)
 
 
@@ -206,7 +215,7 @@ async def require_held(actor: Actor, team_id: str, own: Role, *permissions: Coll
     """Nobody grants, changes or takes away what they lack. Raises Forbidden `role_above_own`."""
     beyond = frozenset[str]().union(*permissions) - held(actor, own)
     if beyond:
-        denials.note(actor, team_id, min(beyond), own.name)
+        note(actor, min(beyond), team_id, own)
         refused = Forbidden("Nobody grants or takes away more than they have.", code="role_above_own")
         raise await refusals.explained(actor, refused, team_id, min(beyond), own)
 

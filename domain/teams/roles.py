@@ -16,7 +16,7 @@ import msgspec
 from domain import channels, db, ids, streams
 from domain.actor import Actor
 from domain.clock import now
-from domain.errors import Conflict, FieldError, Invalid, NotFound, Stale
+from domain.errors import AnyOf, Conflict, FieldError, Invalid, NotFound, Stale
 from domain.record import record
 from domain.teams import membership, policy
 from domain.teams.roles_model import (
@@ -73,7 +73,7 @@ async def define(actor: Actor, team_id: str, new: NewRole) -> TeamRole:
 
 
 async def redefine(
-    actor: Actor, team_id: str, name: str, body: RoleBody, *, if_version: int | None = None
+    actor: Actor, team_id: str, name: str, body: RoleBody, *, if_version: AnyOf | None = None
 ) -> TeamRole:
     """Other permissions for a role, felt at once by everyone who has it.
 
@@ -105,7 +105,7 @@ async def redefine(
     return after
 
 
-async def remove(actor: Actor, team_id: str, name: str, *, if_version: int | None = None) -> None:
+async def remove(actor: Actor, team_id: str, name: str, *, if_version: AnyOf | None = None) -> None:
     """Raises NotFound, Stale, Conflict `built_in_role`, `role_in_use`; Forbidden `role_above_own`."""
     async with db.transaction():
         own = await _manager(actor, team_id)

@@ -21,7 +21,7 @@ from msgspec import UNSET
 from domain import db, ids, pages
 from domain.actor import Actor
 from domain.clock import now
-from domain.errors import Conflict, FieldError, Invalid, Stale
+from domain.errors import AnyOf, Conflict, FieldError, Invalid, Stale
 from domain.events import same
 from domain.pages import Page
 from domain.record import record
@@ -82,10 +82,10 @@ async def get(actor: Actor, team_id: str) -> Team:
     return await membership.team(team_id)
 
 
-async def change(actor: Actor, team_id: str, body: TeamBody, *, if_version: int | None = None) -> Team:
+async def change(actor: Actor, team_id: str, body: TeamBody, *, if_version: AnyOf | None = None) -> Team:
     """Replace what people may edit; what changes nothing says nothing.
 
-    Raises Stale where `if_version` is not the current one, Conflict `slug_taken`.
+    Raises Stale where `if_version` lacks the current one, Conflict `slug_taken`.
     """
     given = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not UNSET}
     _require_small(given.get("metadata", {}))

@@ -16,7 +16,7 @@ from domain import db, pages
 from domain.actor import Actor
 from domain.clock import now
 from domain.conditions import Conditions
-from domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, Stale
+from domain.errors import AnyOf, Conflict, FieldError, Forbidden, Invalid, NotFound, Stale
 from domain.pages import Page
 from domain.record import record
 from domain.users.model import (
@@ -50,10 +50,10 @@ async def me(actor: Actor) -> User:
     return await _get(actor.user)
 
 
-async def change(actor: Actor, patch: UserPatch, *, if_version: int | None = None) -> tuple[User, User]:
+async def change(actor: Actor, patch: UserPatch, *, if_version: AnyOf | None = None) -> tuple[User, User]:
     """Change one's own account: as it was, and as it is. A change that changes nothing says nothing.
 
-    Raises Stale where `if_version` is not the current one.
+    Raises Stale where `if_version` lacks the current one.
     """
     async with db.transaction():
         before = await _get(actor.user, lock=True)
@@ -74,10 +74,10 @@ async def profile(actor: Actor) -> Profile:
     return await _profile(actor.user)
 
 
-async def put_profile(actor: Actor, given: NewProfile, *, if_version: int | None = None) -> Profile:
+async def put_profile(actor: Actor, given: NewProfile, *, if_version: AnyOf | None = None) -> Profile:
     """Replace one's own profile; what changes nothing says nothing.
 
-    Raises Stale where `if_version` is not the current one.
+    Raises Stale where `if_version` lacks the current one.
     """
     async with db.transaction():
         before = await _profile(actor.user, lock=True)

@@ -186,6 +186,10 @@ async def test_staff_sees_searches_and_shuts_accounts(api: Api) -> None:
     assert again.json()["data"] == shut.json()["data"]
     assert (await boss.patch(f"/users/{ann.id}", {"disabled": False})).json()["data"]["disabledAt"] is None
     assert (await login(api, ann.email)).status_code == 200
+    late = await boss.patch(
+        f"/users/{ann.id}", {"disabled": True}, headers={"If-Match": shut.headers["ETag"]}
+    )
+    assert problem(late, 412, "stale_version")["current"]["disabledAt"] is None
     problem(await boss.patch(f"/users/{boss.id}", {"disabled": True}), 409, "own_account")
     problem(await boss.patch("/users/user_00000000000000000000000000", {"disabled": True}), 404, "not_found")
 

@@ -13,9 +13,12 @@ import pytest
 
 from app.cli import main
 from app.config import NEEDED, Config
+from tests.architecture import ROOT
 from tests.processes import running
 
 MAYCOLE = Path(sys.executable).parent / "maycole"
+# What a process tells its workers, and what OpenTelemetry has pages about.
+OF_OTHERS = {"PROMETHEUS_MULTIPROC_DIR", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}
 COMMANDS = ("up", "serve", "worker", "jobs", "migrate", "demo")
 
 
@@ -60,17 +63,29 @@ def test_every_command_explains_itself(parse: Callable[..., tuple[object, str]],
 
 
 def test_up_names_every_variable_that_it_obeys(parse: Callable[..., tuple[object, str]]) -> None:
-    """All that are read, but those of builds, of workers of several, and of where doubles of vendors are."""
-    not_its_own = {"MAYCOLE_COMMIT", "METRICS_LISTEN", "PROMETHEUS_MULTIPROC_DIR"}
-    not_its_own |= {"PASSWORDS_ONLINE_BASE", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}
-    sources = "".join(path.read_text() for path in (Path(__file__).parents[2] / "app").glob("config*.py"))
-    read = {*re.findall(r'"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"', sources), "HOST", "PORT"}
+    """All that are read, but those of workers."""
+    not_its_own = {"METRICS_LISTEN", *OF_OTHERS}
+    read = variables()
     assert {"TRUSTED_PROXIES", "SENTRY_DSN", "OAUTH_GITHUB"} <= read
     _, text = parse("up", "--help")
     named = {name for name in read if re.search(rf"\b{name}\b", text)}
     left = {name for name in read - named - not_its_own if not name.startswith("OAUTH_")}
     assert left == set()
     assert "OAUTH_…" in text
+
+
+def test_every_variable_is_in_the_documentation() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    told = "".join(page.read_text() for page in pages)
+    read = {name for name in variables() - OF_OTHERS if name not in ("OAUTH_GITHUB", "OAUTH_GOOGLE")}
+    assert len(read) > 20
+    assert {name for name in read if not re.search(rf"\b{name}\b", told)} == set()
+
+
+def variables() -> set[str]:
+    """All that the configuration reads."""
+    sources = "".join(path.read_text() for path in (ROOT / "app").glob("config*.py"))
+    return {*re.findall(r'"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"', sources), "HOST", "PORT"}
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ async def test_so_it_is_to_connections(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(credentials, "introduced", introduced)
     for host in ("::ffff:203.0.113.7", "203.0.113.7", "2001:db8::1", "a socket"):
-        await Gate().claims("token", {"client": (host, 1)})
+        await Gate().claims("token", {"client": (host, 1), "headers": []})
     assert seen == ["203.0.113.7", "203.0.113.7", "2001:db8::1", "a socket"]
 
 

@@ -1,6 +1,7 @@
 """The documentation: a document that a person can read, and a page that shows it without the internet."""
 
 import asyncio
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.architecture import ROOT
 from tests.factories import Api
+from tests.surface.test_json_corpus import exchange
 
 # A session, or a session or an API key.
 SECURED = ([{"bearer": []}], [{"bearer": []}, {"apiKey": []}])
@@ -90,7 +93,7 @@ async def test_every_operation_says_what_it_does(document: Json) -> None:
         assert len(operation["description"]) >= len(operation["summary"]), where
         for parameter in operation["parameters"]:
             assert parameter.get("description"), f"{where} {parameter['name']}"
-            assert re.fullmatch(r"[a-z][A-Za-z]*|If-Match|Idempotency-Key", parameter["name"]), where
+            assert re.fullmatch(r"[a-z][A-Za-z]*|If-(None-)?Match|Idempotency-Key", parameter["name"]), where
 
 
 async def test_every_schema_has_a_name_and_says_what_it_is(document: Json) -> None:
@@ -128,15 +131,29 @@ async def test_every_operation_says_how_it_fails(document: Json) -> None:
         answers = operation["responses"]
         for code, answer in answers.items():
             assert answer["description"]
-            if code not in ("200", "201", "202", "204", "302") and (
+            if code not in ("200", "201", "202", "204", "302", "304") and (
                 (code, operation["tags"]) != ("503", ["system"])
             ):
                 assert answer["content"]["application/problem+json"]["schema"] == problem, path
         assert "default" in answers
-        assert ("422" in answers) == bool(operation["parameters"] or "requestBody" in operation), path
+        # An If-None-Match that is none is not looked at.
+        checked = [one["name"] for one in operation["parameters"] if one["name"] != "If-None-Match"]
+        assert ("422" in answers) == bool(checked or "requestBody" in operation), path
+        assert ("304" in answers) == (len(checked) < len(operation["parameters"])), path
         changes = method != "get"
         assert ("X-Stream-Position" in next(iter(answers.values()))["headers"]) == changes, path
     assert "412" in document["paths"]["/api/inventory/{itemId}"]["put"]["responses"]
+
+
+async def test_whatever_changes_a_thing_with_a_version_may_be_told_which_one(document: Json) -> None:
+    """What makes a new thing is told of its first version, and has none before."""
+    changing = {
+        f"{method.upper()} {path}": [parameter["name"] for parameter in operation["parameters"]]
+        for path, method, operation in operations(document)
+        if method != "get" and "ETag" in operation["responses"].get("200", {}).get("headers", {})
+    }
+    assert len(changing) > 5
+    assert [name for name, taken in changing.items() if "If-Match" not in taken] == []
 
 
 async def test_the_page_asks_no_other_host_for_anything(api: Api) -> None:
@@ -168,6 +185,47 @@ async def test_what_is_not_there_is_a_problem_document_as_everywhere(
         assert not answer.content
     else:
         assert answer.json()["code"] == "no_such_route"
+
+
+@pytest.mark.parametrize("path", ["/api/docs/files", "/auth/files"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a" * 256,
+        "a" * 5000,
+        ".",
+        "%2e",
+        "..",
+        "%2e%2e%2fdocs.py",
+        "page.js/x",
+        "start.js/x",
+        "start.js%2fx",
+        "",
+    ],
+)
+async def test_a_file_that_is_not_there_is_an_unknown_address(url: str, path: str, name: str) -> None:
+    """Asked byte for byte: clients take `.` out of an address."""
+    head = f"GET {path}/{name} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    said = await exchange(url, head.encode())
+    assert said.startswith(b"HTTP/1.1 404 "), said[:1000]
+    problem = json.loads(said.partition(b"\r\n\r\n")[2])
+    assert (problem["code"], problem["detail"]) == ("no_such_route", "Not Found")
+
+
+async def test_a_file_is_as_it_is_in_the_tree(api: Api) -> None:
+    for folder, address, kind in (
+        ("app/api/swagger", "/api/docs/files/start.js", "text/javascript; charset=utf-8"),
+        ("app/api/swagger", "/api/docs/files/LICENSE", "text/plain; charset=utf-8"),
+        ("app/pages/files", "/auth/files/page.css", "text/css; charset=utf-8"),
+    ):
+        answer = await api.http.get(address)
+        assert answer.content == (ROOT / folder / address.rpartition("/")[2]).read_bytes()
+        assert answer.headers["content-type"] == kind
+        assert answer.headers["cache-control"] == "no-store"
+        etag = answer.headers["etag"]
+        same = await api.http.get(address, headers={"If-None-Match": etag})
+        assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", etag)
+        assert (await api.http.get(address, headers={"If-None-Match": '"x"'})).content == answer.content
 
 
 @pytest.mark.parametrize("path", ["", "/", "/openapi.json", "/asyncapi.json", "/live", "/files/start.js"])

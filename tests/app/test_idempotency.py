@@ -178,7 +178,7 @@ async def test_a_failure_of_ours_is_never_kept(
         raise failure
 
     with monkeypatch.context() as broken:
-        broken.setattr("domain.inventory.service.record", fails)
+        broken.setattr("domain.record.record", fails)
         assert (await create(ann, key)).status_code == status
     assert (await rows(key), await count(ann)) == ([], 0)
     now = await create(ann, key)

@@ -13,11 +13,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app import log_levels, log_masks, log_writer, logs
 from app.log_pretty import Pretty
 from app.log_writer import Writer
 from app.logs import Handler, Style
+from channels.request_ids import known_as
 from domain import behalf, measures
 
 CANARY = "canary0123456789abcdef"
@@ -119,6 +122,16 @@ def test_what_goes_by_the_name_of_a_secret_is_masked(
 ) -> None:
     log.info("given", extra={"fields": {name: CANARY, "in": {name: [CANARY]}}})
     assert CANARY not in written(handler, tmp_path)
+
+
+@given(
+    st.from_regex(
+        r"([A-Za-z]{0,5}[._-])?(eyJ|m[a-z]{1,3}t_|mk_(live|test)_)[A-Za-z0-9._-]{0,50}", fullmatch=True
+    )
+)
+def test_a_request_can_be_found_by_the_id_that_it_was_told(sent: str) -> None:
+    told = known_as(sent.encode())
+    assert log_masks.mask(None, "info", {"request_id": told}) == {"request_id": told}
 
 
 def test_what_is_no_secret_is_left_as_it_is() -> None:

@@ -28,15 +28,19 @@ def bearer(person: Person) -> tuple[str, str]:
     return "Authorization", f"Bearer {person.token}"
 
 
-async def test_a_change_asks_for_one_version_only(http: httpx.AsyncClient, ann: Person) -> None:
-    thing = await item(ann)
-    path, key = f"/api/inventory/{thing['id']}", ("Idempotency-Key", new_key())
-    for versions in (['"1"', '"1"'], ['"1"', '"2"'], ["*", '"7"']):
-        for more in ([], [key]):
-            lines = [bearer(ann), *(("If-Match", each) for each in versions), *more]
-            problem(await ask(http, "PATCH", path, lines, json={"name": "A"}), 400, "repeated_header")
-    lines = [bearer(ann), ("If-Match", '"1"'), key]
-    assert (await ask(http, "PATCH", path, lines, json={"name": "A"})).status_code == 200
+async def test_a_list_of_versions_is_read_whole_in_however_many_lines(
+    http: httpx.AsyncClient, ann: Person
+) -> None:
+    """RFC 9110, 5.3: lines of a list are one list."""
+    path = f"/api/inventory/{(await item(ann))['id']}"
+
+    async def asked_for(*versions: str) -> httpx.Response:
+        lines = [bearer(ann), *(("If-Match", each) for each in versions)]
+        return await ask(http, "PATCH", path, lines, json={"unit": "kg"})
+
+    problem(await asked_for('"8"', '"9"'), 412, "stale_version")
+    problem(await asked_for("*", '"9"'), 422, "invalid_if_match")
+    assert (await asked_for('"9"', '"1"')).status_code == 200
 
 
 async def test_where_nobody_reads_it_two_lines_are_another_request_than_one(

@@ -6,8 +6,8 @@ from domain import memory
 from domain.teams import roles
 from domain.teams.policy import BUILT_IN, LEAST, MEMBERSHIP
 from domain.teams.refusals import Rule
+from tests import routes_page
 from tests.app.test_realtime_page import rows
-from tests.app.test_routes import CONTRACT
 from tests.architecture import ROOT
 
 PAGE = (ROOT / "docs" / "roles.md").read_text()
@@ -38,8 +38,8 @@ def test_every_rule_is_explained() -> None:
 def test_its_routes_and_numbers_are_those_of_the_code() -> None:
     own = section("A team's own roles")
     shown = {line[0].strip("`") for line in rows(own) if line[0][0] == "`"}
-    contract = (" ".join(line.split()).replace("{team_id}", "{id}") for line in CONTRACT.splitlines())
-    assert shown == {line for line in contract if "/roles" in line}
+    there = (f"{one.method} {one.path}".replace("{teamId}", "{id}") for one in routes_page.there())
+    assert shown == {line for line in there if "/roles" in line}
     assert f"Up to {roles.ROLES_MAX} a team" in own
     assert f"`{MEMBERSHIP}` is in every role" in own
     assert f"after {1000 * memory.LASTS_S:.0f} ms in any case" in section("How fresh a decision is")

@@ -1,156 +1,50 @@
-"""The routes that exist are the ones that the contract names (API.md, "Routes")."""
+"""The routes that exist are the ones that docs/api.md names, each in its line."""
 
-from litestar.routes import HTTPRoute
+import re
 
-from app.config import Config
-from app.main import create_app
+import pytest
 
-# The lines of API.md for the slices that exist so far; a route that is added there or here is added to both.
-CONTRACT = """
-POST   /api/auth/register
-POST   /api/auth/login
-POST   /api/auth/logout
-POST   /api/auth/refresh
-GET    /api/users/me
-PATCH  /api/users/me
-DELETE /api/users/me
-GET    /api/users/me/profile
-PUT    /api/users/me/profile
-POST   /api/users/me/export
-GET    /api/users
-PATCH  /api/users/{user_id}
-GET    /api/users/{user_id}
-POST   /api/teams
-GET    /api/teams
-GET    /api/teams/{team_id}
-PUT    /api/teams/{team_id}
-DELETE /api/teams/{team_id}
-POST   /api/teams/{team_id}/restore
-POST   /api/teams/{team_id}/transfer
-GET    /api/teams/{team_id}/transfer
-DELETE /api/teams/{team_id}/transfer
-POST   /api/teams/{team_id}/transfer/accept
-POST   /api/teams/{team_id}/transfer/decline
-POST   /api/teams/{team_id}/members
-GET    /api/teams/{team_id}/members
-PUT    /api/teams/{team_id}/members/{user_id}
-DELETE /api/teams/{team_id}/members/{user_id}
-GET    /api/teams/{team_id}/roles
-POST   /api/teams/{team_id}/roles
-PUT    /api/teams/{team_id}/roles/{role}
-DELETE /api/teams/{team_id}/roles/{role}
-GET    /api/teams/{team_id}/invites
-POST   /api/teams/{team_id}/invites
-DELETE /api/teams/{team_id}/invites/{invite_id}
-POST   /api/teams/{team_id}/invites/{invite_id}/resend
-POST   /api/invites/accept
-POST   /api/invites/decline
-POST   /api/invites/ask-again
-GET    /api/inventory
-POST   /api/inventory
-GET    /api/inventory/{item_id}
-PUT    /api/inventory/{item_id}
-PATCH  /api/inventory/{item_id}
-DELETE /api/inventory/{item_id}
-POST   /api/inventory/{item_id}/adjust
-GET    /api/inventory/{item_id}/movements
-GET    /api/auth/sessions
-DELETE /api/auth/sessions/{session_id}
-POST   /api/auth/verify-email
-POST   /api/auth/verify-email/resend
-POST   /api/auth/password/forgot
-POST   /api/auth/password/reset
-POST   /api/auth/password/change
-POST   /api/auth/magic-link
-POST   /api/auth/magic-link/consume
-POST   /api/auth/email/confirm
-POST   /api/auth/email/revert
-POST   /api/auth/sessions/disown
-POST   /api/auth/ways-in/undo
-POST   /api/users/me/email
-GET    /api/auth/api-keys
-POST   /api/auth/api-keys
-PATCH  /api/auth/api-keys/{key_id}
-DELETE /api/auth/api-keys/{key_id}
-POST   /api/auth/api-keys/{key_id}/rotate
-GET    /api/auth/oauth/{provider}/start
-GET    /api/auth/oauth/{provider}/callback
-POST   /api/auth/oauth/{provider}/link
-POST   /api/auth/oauth/exchange
-GET    /api/auth/identities
-DELETE /api/auth/identities/{identity_id}
-GET    /api/auth/mfa
-POST   /api/auth/mfa/totp
-POST   /api/auth/mfa/totp/confirm
-DELETE /api/auth/mfa/totp
-POST   /api/auth/mfa/recovery-codes
-POST   /api/auth/mfa/verify
-POST   /api/auth/mfa/step-up/options
-POST   /api/auth/mfa/step-up
-POST   /api/auth/passkeys/register/options
-POST   /api/auth/passkeys/register/verify
-POST   /api/auth/passkeys/login/options
-POST   /api/auth/passkeys/login/verify
-GET    /api/auth/passkeys
-PATCH  /api/auth/passkeys/{passkey_id}
-DELETE /api/auth/passkeys/{passkey_id}
-GET    /api/audit-logs
-GET    /api/audit-logs/checkpoints
-GET    /api/audit-logs/checkpoints/consistency
-GET    /api/audit-logs/{row_id}/proof
-GET    /api/health
-GET    /api/health/live
-GET    /api/health/ready
-GET    /api/metrics
-GET    /api/version
-GET    /api/_router
-"""
-PAGES = {
-    "GET /api/docs",
-    "GET /api/docs/openapi.json",
-    "GET /api/docs/live",
-    "GET /api/docs/asyncapi.json",
-}
-# Where links in mails lead.
-LINKED = {
-    f"GET /auth/{page}"
-    for page in (
-        "verify-email", "reset-password", "forgot-password", "magic-link", "confirm-email", "revert-email",
-        "disown-session", "undo-way-in", "team-invite", "sign-in",
-    )
-}  # fmt: skip
-# What opens a websocket goes another way (app/pipeline/door.py).
-LIVE = {
-    "POST /connection/http_stream",
-    "GET /connection/sse",
-    "GET /connection/uni_sse",
-    "GET /connection/websocket",
-    "POST /emulation",
-}
+from app.api.openapi import named_as_told
+from tests import routes_page
+from tests.authz.test_the_matrix_is_whole import handlers
+
+PAGE = routes_page.PAGE.read_text()
 
 
-def routes() -> tuple[set[str], set[str]]:
-    """The routes of the application: those of the API, and those that are pages and files."""
-    app = create_app(Config(database_url="postgresql://", redis_url="redis://", jwt_secret="x" * 32))
-    api, pages = set(), set()
-    for route in app.routes:
-        if isinstance(route, HTTPRoute):
-            for method, (handler, _) in route.route_handler_map.items():
-                if method != "OPTIONS":
-                    kind = api if handler.resolve_include_in_schema() else pages
-                    kind.add(f"{method} {route.path_format}")
-    return api, pages
+def test_every_route_is_on_the_page_and_every_one_of_the_page_is_there() -> None:
+    named, there = routes_page.listed(PAGE), {named_as_told(name) for name in handlers()}
+    assert len(named) == len(set(named)) > 100
+    assert sorted(there - set(named)) == [], "run `make routes`"
+    assert sorted(set(named) - there) == [], "run `make routes`"
 
 
-def test_every_route_is_in_the_contract_and_every_one_of_the_contract_is_there() -> None:
-    there, pages = routes()
-    promised = {" ".join(line.split()) for line in CONTRACT.strip().splitlines()}
-    assert len(promised) > 20
-    assert there == promised
-    assert pages >= PAGES
-    others = {page for page in pages if not page.startswith("GET /api/docs")}
-    assert others == LIVE | LINKED | {
-        "HEAD /api/docs/files/{file_path}",
-        "GET /auth/files/{file_path}",
-        "HEAD /auth/files/{file_path}",
-    }
+def test_the_page_says_of_each_what_the_code_says() -> None:
+    assert routes_page.written(PAGE) == PAGE, "run `make routes`"
+    for one in routes_page.there():
+        assert re.fullmatch(r"[A-Z0-9].{3,120}[.:?!a-z]", one.says), one
+
+
+def test_a_route_that_is_missing_or_made_up_would_be_seen() -> None:
+    line = "| `GET /api/version` | public | Which server this is. |\n"
+    assert line in PAGE
+    assert "GET /api/version" not in routes_page.listed(PAGE.replace(line, ""))
+    assert "GET /api/made-up" in routes_page.listed(f"{PAGE}| `GET /api/made-up` | public | . |\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "is_read"),
+    [
+        ("/api/teams/{teamId}", True),
+        ("/api/inventory/{itemId}", True),
+        ("/api/teams/{teamId}/transfer", True),
+        ("/api/teams/{teamId}/members/{userId}", False),
+        ("/api/teams/{teamId}/invites/{inviteId}", False),
+        ("/api/teams/{teamId}/roles/{role}", False),
+        ("/api/auth/api-keys/{keyId}", False),
+        ("/api/auth/passkeys/{passkeyId}", False),
+    ],
+)
+def test_what_a_location_names_is_read_there_or_in_its_list(path: str, is_read: bool) -> None:
+    named = routes_page.listed(PAGE)
+    assert (f"GET {path}" in named) is is_read
+    assert is_read or f"GET {path.rpartition('/')[0]}" in named

@@ -80,7 +80,11 @@ async def test_what_is_restored_is_as_it_was(api: Api) -> None:
     people = (await owner.get(f"{place}/members")).json()["data"]
     await delete(owner, team.team)
     assert not await opens(api, key["key"]), "its keys are dead"
-    restored = await owner.post(f"{place}/restore")
+    late = await owner.post(f"{place}/restore", headers={"If-Match": f'"{before["version"]}"'})
+    [deleted] = (await owner.get("/teams?deleted=true")).json()["data"]
+    assert problem(late, 412, "stale_version")["current"] == deleted
+    assert late.headers["ETag"] == f'"{deleted["version"]}"'
+    restored = await owner.post(f"{place}/restore", headers={"If-Match": late.headers["ETag"]})
     assert restored.status_code == 200, restored.text
     after = restored.json()["data"]
     assert restored.headers["ETag"] == f'"{after["version"]}"'

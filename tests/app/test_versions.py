@@ -1,6 +1,8 @@
 """Versions of the API by date: asked for, pinned to a key, and how they and routes end."""
 
+import re
 import subprocess
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
@@ -8,11 +10,14 @@ import httpx
 import pytest
 
 from app import commit as commits
+from app.api.openapi import Json, document
 from app.pipeline import deprecation, versions
 from app.pipeline.deprecation import Deprecated
 from domain import db
 from domain.versions import NEWEST, SUPPORTED
 from tests.app.company import problem
+from tests.authz.test_the_matrix_is_whole import handlers
+from tests.conftest import Served
 from tests.factories import Api, item
 from tests.keys import by, new_key
 
@@ -60,9 +65,20 @@ async def test_a_key_of_a_version_that_is_gone_is_told_so(api: Api) -> None:
     ann = await api.person()
     key = await new_key(ann, "inventory:read")
     await db.execute("UPDATE api_keys SET api_version = '2020-01-01' WHERE id = $1", key["id"])
-    problem(await by(key, ann, "GET", "/inventory"), 400, "unknown_api_version")
+    refused = await by(key, ann, "GET", "/inventory")
+    problem(refused, 400, "unknown_api_version")
+    assert refused.headers["API-Version"] == NEWEST
+    again = await by(key, ann, "GET", "/inventory")
+    assert left(again) == left(refused) - 1, "it counts as any other request does"
     asked = await by(key, ann, "GET", "/inventory", headers={"API-Version": NEWEST})
     assert asked.status_code == 200
+
+
+def left(answer: httpx.Response) -> int:
+    """How many requests more the limit has room for."""
+    found = re.search(r'"authenticated";r=(\d+)', answer.headers["RateLimit"])
+    assert found is not None
+    return int(found[1])
 
 
 def outgoing(answer: httpx.Response) -> dict[str, list[str]]:
@@ -100,6 +116,32 @@ async def test_what_is_marked_is_a_route_and_a_version() -> None:
     """Both tables are empty today; this holds whoever fills them."""
     assert deprecation.VERSIONS.keys() <= set(SUPPORTED)
     assert sorted(SUPPORTED) == list(SUPPORTED)
+    assert no_routes(deprecation.ROUTES) == []
+    mistyped = ("GET", "/api/inventory/{itemId}"), ("POST", "/api/inventory/{item_id}")
+    assert no_routes([*mistyped, ("GET", "/api/inventory/{item_id}")]) == list(mistyped)
+
+
+def no_routes(marked: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Those that would never be looked up: no route has them."""
+    there = handlers()
+    return [(method, path) for method, path in marked if f"{method} {path}" not in there]
+
+
+async def test_the_document_says_which_operations_are_on_their_way_out(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drafted = served.app.openapi_schema.to_schema()
+    assert not any("deprecated" in one for one in operations(document(served.app, drafted)))
+    route = ("GET", "/api/inventory/{item_id}")
+    monkeypatch.setitem(
+        deprecation.ROUTES, route, Deprecated(since=date(2027, 1, 1), link="https://x.example")
+    )
+    [marked] = [one for one in operations(document(served.app, drafted)) if one.get("deprecated")]
+    assert marked["operationId"] == "inventory.read"
+
+
+def operations(whole: Json) -> list[Json]:
+    return [one for methods in whole["paths"].values() for one in methods.values()]
 
 
 async def test_which_server_it_is_can_be_told(api: Api) -> None:

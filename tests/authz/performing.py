@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+import httpx
+
 from tests.app import inviting, mailing
 from tests.app import second_factors as factors
 from tests.app.authenticator import Authenticator
@@ -67,7 +69,8 @@ async def from_the_matrix(stage: Stage, route: Route, *, anew: bool = True) -> A
     if route.route == "PATCH /api/users/{user_id}":
         somebody = await people.someone(stage.api, "Somebody")
         given, body, team_id = {"user_id": somebody.id}, {"disabled": True}, somebody.personal_team_id
-    return Act(route.path.format(**given), body, person, team_id)
+    query = str(httpx.QueryParams(filled(route.query, given)))
+    return Act(f"{route.path.format(**given)}{query and '?'}{query}", body, person, team_id)
 
 
 async def _ann(stage: Stage) -> Person:

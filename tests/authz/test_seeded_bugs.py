@@ -32,7 +32,7 @@ async def test_a_right_that_everybody_has(scene: Scene, monkeypatch: pytest.Monk
 
 
 async def test_a_scope_that_nobody_asks_for(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(policy, "require_scope", lambda actor, permission: None)
+    monkeypatch.setattr(policy, "require_scope", lambda actor, permission, **more: None)
     found = await findings(scene, CHANGE, "key without inventory:write")
     assert any("on own: expected 403, was answered 200" in one for one in found)
 

@@ -19,7 +19,7 @@ from tests.keys import new_key
 
 # Something of a tenant's, or of this person's in it; its id.
 Make = Callable[[Scene, Tenant, Person], Awaitable[str]]
-CONSTANTS: Final = {"provider": "elsewhere", "file_path": "page.css", "path": "elsewhere"}
+CONSTANTS: Final = {"provider": "elsewhere"}
 # Texts that are new each time, and nobody's.
 NEW: Final[dict[str, Callable[[], str]]] = {
     "fresh_email": lambda: f"{secrets.token_hex(6)}@example.org",

@@ -332,7 +332,8 @@ async def test_sessions_and_keys_are_asked_about_in_one_query(
     ann = await api.person("Ann")
     keys = [await new_key(ann) for _ in range(3)]
     known = {
-        await live.gate.claims(text, {"client": None}) for text in [ann.token, *(k["key"] for k in keys)]
+        await live.gate.claims(text, {"client": None, "headers": []})
+        for text in [ann.token, *(k["key"] for k in keys)]
     }
     asked: list[str] = []
     fetch = db.fetch

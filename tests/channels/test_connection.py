@@ -58,7 +58,7 @@ async def relay(url: str) -> AsyncIterator[Relay]:
 async def _connected(relay: Relay, token: str) -> tuple[Connection, Pipe]:
     pipe = Pipe()
     live = Live(relay, Gate(), None, Emulation(relay), (), Boundless())
-    connection = Connection(pipe, WEBSOCKET_JSON, live, {})
+    connection = Connection(pipe, WEBSOCKET_JSON, live, {"headers": []})
     await connection.welcome(token, {}, lambda results: b"{}")
     return connection, pipe
 

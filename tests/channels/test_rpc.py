@@ -60,6 +60,8 @@ async def test_it_answers_what_http_answers(ann: Person, line: Raw) -> None:
     assert (over_rpc["status"], over_rpc["body"]) == (200, over_http.json())
     told = {name: text for name, text in over_http.headers.items() if name not in OF_HTTP}
     assert {name: text for name, text in over_rpc["headers"].items() if name not in OF_HTTP} == told
+    same = await call(line, f"GET {where}", if_none_match=over_http.headers["ETag"])
+    assert (same["status"], same["body"]) == (304, None)
     gone = await call(line, f"DELETE {where}")
     assert (gone["status"], gone["body"]) == (204, None)
     assert (await ann.get(where.removeprefix("/api"))).status_code == 404

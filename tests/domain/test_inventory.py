@@ -178,13 +178,13 @@ async def test_an_older_version_and_another_quantity_than_expected_change_nothin
     moved = await inventory.adjust(ann, item.id, Adjustment(delta=-1, reason="sold", expected_quantity=STOCK))
 
     with pytest.raises(Stale) as stale:
-        await inventory.patch(ann, item.id, ItemPatch(name="Tea"), if_version=item.version)
+        await inventory.patch(ann, item.id, ItemPatch(name="Tea"), if_version=frozenset({item.version}))
     assert stale.value.details["current"] == moved
     with pytest.raises(Conflict) as unexpected:
         await inventory.adjust(ann, item.id, Adjustment(delta=-1, reason="sold", expected_quantity=STOCK))
     assert unexpected.value.problem == "unexpected_quantity"
     assert await inventory.get(ann, item.id) == moved
-    await inventory.patch(ann, item.id, ItemPatch(name="Tea"), if_version=moved.version)
+    await inventory.patch(ann, item.id, ItemPatch(name="Tea"), if_version=frozenset({moved.version}))
 
 
 @pytest.mark.usefixtures("url")

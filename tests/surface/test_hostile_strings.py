@@ -2,7 +2,7 @@
 
 What is taken comes back as it was sent. Everything is made from the OpenAPI document, so that a route that is
 added is tried too. The short tier tries each text in some places and some texts in each place; with EXAMPLES
-(`make surface`) it is each text in each place.
+(`make surface`) it is each text in each place. What is not in the document is in test_pages_and_streams.py.
 """
 
 import json
