@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from channels.live import Live
 from domain import db, memory
 from domain.auth import credentials
 from domain.errors import NotFound
@@ -14,6 +15,7 @@ from domain.teams.model import RoleChange
 from domain.teams.roles_model import NewRole, RoleBody
 from tests.domain.people import somebody, team_of
 from tests.factories import Api, Person
+from tests.nodes import until
 from tests.statements import Statements
 
 
@@ -48,6 +50,16 @@ async def remembered(person: Person) -> None:
     """Ask until the session is remembered: news of the registration may still come back by the bus."""
     while credentials.memory.get(person.id, person.session_id) is None:
         assert (await person.get("/users/me")).status_code == 200
+
+
+async def all_news_is_heard(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever has been said of anybody's rights so far has come back by the bus: it keeps its order."""
+    heard: list[str] = []
+    marks = Memory[str]()
+    monkeypatch.setattr(marks, "forget", heard.append)
+    monkeypatch.setattr(memory, "of_process", [*memory.of_process, marks])
+    live.relay.bus.announce_rights(["a mark"])
+    await until(lambda: "a mark" in heard)
 
 
 def said(channel: str, kind: str) -> Entry:
@@ -201,9 +213,12 @@ async def test_a_no_is_never_remembered_and_a_change_never_relies_on_a_yes() -> 
 
 
 @pytest.mark.usefixtures("lasting")
-async def test_of_many_requests_one_asks_for_the_session_and_one_for_the_role(api: Api) -> None:
+async def test_of_many_requests_one_asks_for_the_session_and_one_for_the_role(
+    api: Api, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ann = await api.person("Ann")
     team = await api.team(ann)
+    await all_news_is_heard(live, monkeypatch)
     async with Statements() as asked:
         for _ in range(3):
             assert (await ann.get(f"/teams/{team}")).status_code == 200
