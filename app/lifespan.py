@@ -23,7 +23,6 @@ from app.background import copying
 from app.config import Config, relying_party
 from app.equipment import equip, write_links
 from app.herald import Herald
-from app.metrics.counting import count_audit_rows
 from app.metrics.gauges import Gauges
 from app.pipeline import positions
 from app.pipeline.leases import Leases
@@ -136,7 +135,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
         app.state.process = process
         app.state.live = process.live
         # They hear until the end what jobs and refusals commit.
-        for listener in (memory.listen, process.relay.announce, positions.collect, count_audit_rows):
+        for listener in (memory.listen, process.relay.announce, positions.collect):
             streams.listeners.append(listener)
             stack.callback(streams.listeners.remove, listener)
         process.stop_with(stack)

@@ -16,7 +16,7 @@ from typing import Final
 LINES_MAX: Final = 10_000
 FLUSH_WITHIN_S: Final = 2.0
 # To wake the thread for each line would cost a busy server more than the line.
-GATHER_S: Final = 0.005
+GATHER_S: Final = 0.01
 GATHER_MAX: Final = 64
 
 

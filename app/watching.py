@@ -10,11 +10,11 @@ from prometheus_client import start_http_server
 from app import event_loop
 from app.adapters.outgoing import Outgoing
 from app.config import Config, ConfigError
-from app.metrics.counting import Prometheus, count_audit_rows
+from app.metrics.counting import Prometheus
 from app.metrics.gauges import Gauges
 from app.metrics.table import REGISTRY
 from app.supervise import Supervision
-from domain import measures, streams, tracing
+from domain import measures, tracing
 
 
 class Traces(Protocol):
@@ -57,6 +57,4 @@ async def watching(config: Config, outgoing: Outgoing, supervision: Supervision)
             shown, _ = start_http_server(port, addr=host, registry=REGISTRY)
             stack.callback(shown.server_close)
             stack.callback(shown.shutdown)
-        streams.listeners.append(count_audit_rows)
-        stack.callback(streams.listeners.remove, count_audit_rows)
         yield

@@ -133,7 +133,8 @@ async def _commit(group: _Group, some: Sequence[_Making]) -> None:
         at = iter(entries)
         for making in some if entries else ():
             # As whoever made it: what their request has reached, and the trace that it is part of.
-            making.context.run(streams.announce, list(islice(at, len(making.told.drafts))))
+            mine = list(islice(at, len(making.told.drafts)))
+            making.context.run(record.announce, [making.told], mine)
         _settle(some, bool(entries))
 
 

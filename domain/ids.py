@@ -8,6 +8,7 @@ import os
 import re
 import threading
 import time
+from functools import lru_cache
 from typing import Annotated, Final
 
 from msgspec import Meta
@@ -19,7 +20,9 @@ Id = Annotated[str, Meta(pattern=PATTERN, max_length=40, description="A TypeID: 
 
 _SHAPE = re.compile(PATTERN)
 _RANDOM_BITS = 74
-_SHIFTS: Final = range(120, -1, -10)
+# Two characters are ten bits: of the 50 that the time has, and of the 80 behind it.
+_TIME: Final = range(40, -1, -10)
+_REST: Final = range(70, -1, -10)
 _lock = threading.Lock()
 _last_ms = 0
 _last_random = 0
@@ -27,7 +30,8 @@ _last_random = 0
 
 def new(prefix: str) -> str:
     """A fresh id such as `item_01kb3m…`; the prefix names the kind of thing."""
-    return f"{prefix}_{_base32(_uuid7())}"
+    ms, rest = _uuid7()
+    return f"{prefix}_{_of_time(ms)}{_text(rest, _REST)}"
 
 
 def is_id(prefix: str, text: str) -> bool:
@@ -35,7 +39,8 @@ def is_id(prefix: str, text: str) -> bool:
     return text.startswith(f"{prefix}_") and _SHAPE.fullmatch(text) is not None
 
 
-def _uuid7() -> int:
+def _uuid7() -> tuple[int, int]:
+    """Its milliseconds, and the 80 bits behind them."""
     global _last_ms, _last_random
     with _lock:
         ms = time.time_ns() // 1_000_000
@@ -46,12 +51,16 @@ def _uuid7() -> int:
             _last_random += 1 + int.from_bytes(os.urandom(4), "big")
         ms, random = _last_ms, _last_random
     high, low = random >> 62, random & ((1 << 62) - 1)
-    return ms << 80 | 0x7 << 76 | (high & 0xFFF) << 64 | 0b10 << 62 | low
+    return ms, 0x7 << 76 | (high & 0xFFF) << 64 | 0b10 << 62 | low
 
 
-# Two characters at a time: the text of every ten bits.
 _PAIRS: Final = [high + low for high in ALPHABET for low in ALPHABET]
 
 
-def _base32(value: int) -> str:
-    return "".join([_PAIRS[value >> shift & 1023] for shift in _SHIFTS])
+@lru_cache(8)
+def _of_time(ms: int) -> str:
+    return _text(ms, _TIME)
+
+
+def _text(bits: int, shifts: range) -> str:
+    return "".join([_PAIRS[bits >> shift & 1023] for shift in shifts])

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import msgspec
 
-from domain import behalf, channels, db, events, ids, streams
+from domain import behalf, channels, db, events, ids, measures, streams
 from domain.actor import Actor
 from domain.audit_logs.model import RECORDED, AuditLog
 from domain.clock import now
@@ -84,10 +84,19 @@ async def write(
     return await streams.append(connection, drafts, sql=sql, beside=beside)
 
 
+def announce(facts: Sequence[Told], entries: Sequence[Entry]) -> None:
+    """Right after the commit of these facts: their entries to whoever listens, and that there are rows."""
+    streams.announce(entries)
+    for fact in facts:
+        if fact.row is not None:
+            measures.count("audit_rows", fact.row.action, fact.row.outcome)
+
+
 async def _write(unit: db.Unit) -> None:
-    entries = await write(unit.connection, [told(actor, event) for actor, event in unit.facts])
+    facts = [told(actor, event) for actor, event in unit.facts]
+    entries = await write(unit.connection, facts)
     unit.written += entries
-    unit.after_commit.append(partial(streams.announce, entries))
+    unit.after_commit.append(partial(announce, facts, entries))
 
 
 def _news(actor: Actor, event: Event) -> list[Draft]:
@@ -109,7 +118,7 @@ def _audit_row(actor: Actor, event: Event) -> AuditLog:
         resource=resource.id,
         timestamp=now(),
         metadata=event.metadata(),
-        changes=msgspec.to_builtins(event.changes()),
+        changes=event.changes(),
         outcome=type(event).outcome,
         request_id=_request_id(actor),
         session_id=actor.session_id,

@@ -1,14 +1,8 @@
-"""What is said through domain/measures.py, and what is heard of committed entries, as Prometheus metrics."""
+"""What is said through domain/measures.py, as Prometheus metrics."""
 
-from collections.abc import Sequence
-from typing import Any, Final
-
-import msgspec
+from typing import Any
 
 from app.metrics.table import COUNTERS, TIMES
-from domain import measures
-from domain.audit_logs.model import RECORDED
-from domain.streams import Entry
 
 
 class Prometheus:
@@ -31,23 +25,3 @@ class Prometheus:
             made = TIMES[name]
             time = self._times[name, labels] = made.labels(*labels) if labels else made
         time.observe(seconds)
-
-
-class _Row(msgspec.Struct):
-    action: str
-    outcome: str
-
-
-class _Recorded(msgspec.Struct):
-    data: _Row
-
-
-_recorded: Final = msgspec.json.Decoder(_Recorded)
-
-
-def count_audit_rows(entries: Sequence[Entry]) -> None:
-    """A listener of domain/streams.py: every audit row is an entry of its team's trail."""
-    for entry in entries:
-        if entry.type == RECORDED:
-            row = _recorded.decode(entry.data).data
-            measures.count("audit_rows", row.action, row.outcome)

@@ -3,8 +3,8 @@
 It is lean, so that it is the server that has no time left: what a request costs is asked of a server that is
 busy, not of one that is woken for each.
 
-stdin   {"port", "heads", "bodies"}: once for each round; `heads` in turns, `bodies` are what is sent, "" for
-        a GET
+stdin   {"port", "heads", "bodies", "at_once"}: once for each round; `heads` in turns, `bodies` are what is
+        sent, "" for a GET
 stdout  {"statuses": {"200": n}, "example": "the first answer with another status"}
 """
 
@@ -17,17 +17,17 @@ from typing import Final, cast
 import msgspec
 import uvloop
 
-CONNECTIONS: Final = 16
 WITHIN_S: Final = 120.0
 
 
 class Round(msgspec.Struct):
-    """What is asked in one round: one body after the other, with each head in turn."""
+    """One body after the other, with each head in turn, over `at_once` connections."""
 
     port: int
     heads: list[str]
     bodies: list[str]
     expected: int
+    at_once: int
 
 
 class Lane(asyncio.Protocol):
@@ -81,7 +81,7 @@ async def _run(asked: Round) -> tuple[Counter[int], str]:
     left = [_request(head, body) for head, body in zip(cycle(asked.heads), asked.bodies, strict=False)][::-1]
     statuses: Counter[int] = Counter()
     loop = asyncio.get_running_loop()
-    lanes = [Lane(left, statuses, loop.create_future()) for _ in range(CONNECTIONS)]
+    lanes = [Lane(left, statuses, loop.create_future()) for _ in range(asked.at_once)]
     for lane in lanes:
         await loop.create_connection(lambda lane=lane: lane, "127.0.0.1", asked.port)  # type: ignore[misc]
     async with asyncio.timeout(WITHIN_S):

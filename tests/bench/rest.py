@@ -14,6 +14,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import product as product_of
 from typing import Any, Final
 
 import asyncpg
@@ -29,6 +30,8 @@ ROUNDS: Final = 5
 REQUESTS: Final = 1_000  # in a round
 AT_MOST_S: Final = 540.0
 ITEMS: Final = 20
+# A busy server, and one that is asked by somebody alone: there is nobody to share a statement with.
+AT_ONCE: Final = (16, 1)
 
 ITEM: Final = {
     "sku": "",
@@ -54,7 +57,7 @@ class Peer:
     rest: Callable[[], Awaitable[None]]
     warm: Callable[[], Awaitable[None]]
 
-    def asked(self, what: str, first: int) -> load_http.Round:
+    def asked(self, what: str, first: int, at_once: int) -> load_http.Round:
         """The requests of a round."""
         method = "POST" if what == "create" else "GET"
         paths = {"view": self.views, "list": [self.page], "create": [self.collection]}[what]
@@ -74,11 +77,11 @@ class Peer:
         if what == "create":
             bodies = [msgspec.json.encode(self.item(first + n)).decode() for n in range(REQUESTS)]
         assert base.port is not None, "both listen on a port that the kernel chose"
-        return load_http.Round(base.port, heads, bodies, self.good if what == "create" else 200)
+        return load_http.Round(base.port, heads, bodies, self.good if what == "create" else 200, at_once)
 
-    async def round(self, load: Process, what: str, first: int) -> dict[str, float]:
+    async def round(self, load: Process, what: str, first: int, at_once: int) -> dict[str, float]:
         """The CPU seconds of REQUESTS of them, by process. Raises Broken for an answer that is wrong."""
-        asked = self.asked(what, first)
+        asked = self.asked(what, first, at_once)
         await self.rest()
         before = self.used()
         load.send(msgspec.json.encode(asked) + b"\n")
@@ -99,18 +102,19 @@ async def measure() -> None:
         _pocketbase() as theirs,
     ):
         await load.hear()
-        figures: dict[tuple[str, str], list[dict[str, float]]] = {}
+        figures: dict[tuple[int, str, str], list[dict[str, float]]] = {}
         numbers = 0
         for turn in range(ROUNDS + 1):
-            for what in ("create", "view", "list"):
+            for at_once, what in product_of(AT_ONCE, ("create", "view", "list")):
                 for peer in (ours, theirs):
                     numbers += REQUESTS
-                    used = await peer.round(load, what, numbers)
+                    used = await peer.round(load, what, numbers, at_once)
                     if turn:
-                        figures.setdefault((what, peer.name), []).append(used)
+                        figures.setdefault((at_once, what, peer.name), []).append(used)
             if turn == 0:
                 await asyncio.gather(ours.warm(), theirs.warm())
-    _print(figures)
+    for at_once in AT_ONCE:
+        _print(at_once, {key[1:]: rounds for key, rounds in figures.items() if key[0] == at_once})
 
 
 @contextlib.asynccontextmanager
@@ -189,9 +193,8 @@ async def _nothing() -> None:
     """SQLite's planner needs no statistics for what is asked here."""
 
 
-def _print(figures: dict[tuple[str, str], list[dict[str, float]]]) -> None:
-    at_once = load_http.CONNECTIONS
-    print(f"{REQUESTS} requests a round, {at_once} at once; median of {ROUNDS} rounds (least to most)\n")
+def _print(at_once: int, figures: dict[tuple[str, str], list[dict[str, float]]]) -> None:
+    print(f"\n{REQUESTS} requests a round, {at_once} at once; median of {ROUNDS} rounds (least to most)\n")
     rows: list[tuple[str, ...]] = [("", "requests a CPU second", "CPU ms of a request", "of PocketBase")]
     rates = {key: [REQUESTS / sum(used.values()) for used in rounds] for key, rounds in figures.items()}
     for (what, name), rounds in figures.items():
