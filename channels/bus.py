@@ -179,8 +179,9 @@ class Bus:
         connection = await pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py
         try:
             await connection.send_packed_command([b"".join(publishing(*each) for each in batch)])
-            for _ in batch:
-                await connection.read_response()
+            async with asyncio.timeout(CONNECT_WITHIN_S):  # one for all of them, not one each
+                for _ in batch:
+                    await connection.read_response(timeout=math.inf)
         except BaseException:
             # What it has still to say would be taken for the answer to something else.
             await connection.disconnect(nowait=True)

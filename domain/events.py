@@ -78,12 +78,9 @@ def difference(
     """The fields that differ, by the names clients see. A missing side counts as all None."""
     old: dict[str, Any] = msgspec.to_builtins(before) if before is not None else {}
     new: dict[str, Any] = msgspec.to_builtins(after) if after is not None else {}
-    if not old or not new:
-        # Most facts are of something that was made, or is gone.
+    if not old:  # it was made, which most facts are about
         return {
-            name: Change(old.get(name), new.get(name))
-            for name, value in (old or new).items()
-            if name not in but and value is not None
+            name: Change(None, value) for name, value in new.items() if value is not None and name not in but
         }
     return {
         name: Change(old.get(name), new.get(name))

@@ -20,12 +20,14 @@ Id = Annotated[str, Meta(pattern=PATTERN, max_length=40, description="A TypeID: 
 
 _SHAPE = re.compile(PATTERN)
 _RANDOM_BITS = 74
+AHEAD_BYTES: Final = 256
 # Two characters are ten bits: of the 50 that the time has, and of the 80 behind it.
 _TIME: Final = range(40, -1, -10)
 _REST: Final = range(70, -1, -10)
 _lock = threading.Lock()
 _last_ms = 0
 _last_random = 0
+_ahead = b""
 
 
 def new(prefix: str) -> str:
@@ -46,14 +48,30 @@ def _uuid7() -> tuple[int, int]:
         ms = time.time_ns() // 1_000_000
         if ms > _last_ms:
             # The top bit starts at zero, which leaves room for counting up.
-            _last_ms, _last_random = ms, int.from_bytes(os.urandom(10), "big") >> (80 - _RANDOM_BITS + 1)
+            _last_ms, _last_random = ms, _random(10) >> (80 - _RANDOM_BITS + 1)
         else:
-            _last_random += 1 + int.from_bytes(os.urandom(4), "big")
+            _last_random += 1 + _random(4)
         ms, random = _last_ms, _last_random
     high, low = random >> 62, random & ((1 << 62) - 1)
     return ms, 0x7 << 76 | (high & 0xFFF) << 64 | 0b10 << 62 | low
 
 
+def _random(size: int) -> int:
+    """So many random bytes. The system is asked for some ahead: it takes longer than the rest of an id."""
+    global _ahead
+    if len(_ahead) < size:
+        _ahead = os.urandom(AHEAD_BYTES)
+    taken, _ahead = _ahead[:size], _ahead[size:]
+    return int.from_bytes(taken)
+
+
+def _forget() -> None:
+    """A child process makes ids of its own, not those that its parent would have made next."""
+    global _ahead
+    _ahead = b""
+
+
+os.register_at_fork(after_in_child=_forget)
 _PAIRS: Final = [high + low for high in ALPHABET for low in ALPHABET]
 
 

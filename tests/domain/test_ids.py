@@ -1,5 +1,6 @@
 """Ids: a prefix and 26 characters, never twice, and in the order in which they were made."""
 
+import os
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -107,3 +108,22 @@ def test_a_body_with_an_id_is_read_and_one_with_anything_else_is_not(kind: str) 
     for wrong in (text.upper(), text[:-1], f"{text}0", f" {text}", f"{text}\n"):
         with pytest.raises(msgspec.ValidationError):
             msgspec.json.decode(msgspec.json.encode(wrong), type=ids.Id)
+
+
+# Threads there are, of other tests; the child touches nothing of theirs.
+@pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
+def test_a_child_process_makes_other_ids_than_its_parent() -> None:
+    ids.new("item")  # so that there is something ahead
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, "".join(ids.new("item")[-20:] for _ in range(20)).encode())
+        os._exit(0)
+    ours = {ids.new("item")[-20:] for _ in range(20)}
+    os.waitpid(child, 0)
+    text = os.read(reading, 4096).decode()
+    for end in (reading, writing):
+        os.close(end)
+    theirs = {text[at : at + 20] for at in range(0, len(text), 20)}
+    assert len(theirs) == len(ours) == 20
+    assert not {one[8:] for one in ours} & {one[8:] for one in theirs}
