@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -84,13 +85,16 @@ def test_ids_sort_by_the_time_they_were_made_even_within_a_millisecond() -> None
 
 
 def test_ids_made_by_many_threads_are_all_different_and_rise_in_each_thread() -> None:
+    together = threading.Barrier(8)
+
     def make(_: int) -> list[str]:
-        return [ids.new("item") for _ in range(5_000)]
+        together.wait()
+        return [ids.new("item") for _ in range(10_000)]
 
     with ThreadPoolExecutor(8) as threads:
         batches = list(threads.map(make, range(8)))
     assert all(batch == sorted(batch) for batch in batches)
-    assert len({text for batch in batches for text in batch}) == 8 * 5_000
+    assert len({text for batch in batches for text in batch}) == 8 * 10_000
     first, *others = sorted(batches)
     assert any(batch[0] < first[-1] for batch in others), "threads must overlap for this to mean anything"
 
