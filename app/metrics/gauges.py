@@ -37,6 +37,8 @@ class Gauges:
         self._paused_at = 0.0
         GAUGE["info"].labels(version("maycole")).set(1)
         GAUGE["processes"].set(1)
+        # What an alert waits for begins at nought: an increase is seen only of what was there before.
+        COUNTERS["problems"].labels("internal_error")
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""

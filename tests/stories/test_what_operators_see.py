@@ -90,6 +90,13 @@ async def theirs(operated: Operated) -> AsyncIterator[Api]:
         yield api
 
 
+async def test_the_first_bug_after_a_start_is_seen_as_an_increase(operated: Operated) -> None:
+    async with httpx.AsyncClient(base_url=operated.url) as http:
+        read = await Scraper(http).read()
+    begun = [one.value for one in read.samples if one.labels.get("code") == "internal_error"]
+    assert begun == [0.0], "an alert is about growth: of what was not there before there is none"
+
+
 async def test_a_request_is_one_line_without_what_was_sent(operated: Operated, theirs: Api) -> None:
     ann = await theirs.person()
     beans = await item(ann)
