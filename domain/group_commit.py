@@ -3,14 +3,13 @@
 A verb that reads and locks nothing but its caller's membership needs no conversation with Postgres. One
 statement looks at the session, holds the membership, writes the rows, raises the heads, writes entries and
 audit rows, and is its own commit; as a transaction that is six, and the heads stay locked from the fifth to
-the end of the last.
-What is made with the same right in the same team while such a statement is under way goes into the next one
+the end of the last. What is made with the same right in the same team while such a statement is under way goes into the next one
 together: by itself each would wait at the heads for the others.
 
 Promises
   - Each is there whole or not at all, and announced after its commit, as with transaction(). The right to it
-    is the membership as it is then, held until the commit (docs/decisions/0009), and so is the session, so
-    that whoever asks may be let in by what is remembered of theirs (docs/decisions/0036).
+    is the membership as it is then, held until the commit (docs/decisions/0009); the session is asked about
+    then as well, so whoever asks may be let in by what is remembered of theirs (docs/decisions/0036).
   - Nobody pays for what another sends: what Postgres refuses of several is made one by one, each in a
     transaction of its own, and raises what is its own.
   - Whoever is cancelled while they wait for their turn makes nothing. After that it is made, and announced.
@@ -130,12 +129,20 @@ async def _commit(group: _Group, some: Sequence[_Making]) -> None:
             making.done.cancel()
         raise
     else:
-        at = iter(entries)
-        for making in some if entries else ():
-            # As whoever made it: what their request has reached, and the trace that it is part of.
-            mine = list(islice(at, len(making.told.drafts)))
-            making.context.run(record.announce, [making.told], mine)
+        if entries:
+            _announce(some, entries)
         _settle(some, bool(entries))
+
+
+def _announce(some: Sequence[_Making], entries: Sequence[streams.Entry]) -> None:
+    """As whoever made it: what their request has reached, and the trace that it is part of."""
+    at = iter(entries)
+    for making in some:
+        mine = list(islice(at, len(making.told.drafts)))
+        try:
+            making.context.run(record.announce, [making.told], mine)
+        except Exception as bug:
+            _settle([making], bug)  # a listener's; the others have nothing to do with it
 
 
 def _settle(some: Sequence[_Making], outcome: bool | Exception) -> None:

@@ -235,6 +235,27 @@ async def test_a_connection_that_is_lost_is_lost_for_all_of_them_and_nothing_is_
     assert (await making(ann, team, "Tea")).name == "Tea"
 
 
+async def test_a_listener_that_fails_fails_those_whose_news_it_was(
+    outside: asyncpg.Connection, sizes: list[int], heard: list[Entry]
+) -> None:
+    ann = await somebody()
+    team = await team_of(ann)
+
+    def fails(entries: Sequence[Entry]) -> None:
+        if any('"Tea 1"' in entry.data for entry in entries):
+            raise RuntimeError("a bug")
+
+    streams.listeners.insert(0, fails)
+    try:
+        said = await outcomes([making(ann, team, f"Tea {n}") for n in range(3)])
+    finally:
+        streams.listeners.remove(fails)
+    assert max(sizes) > 1
+    assert [type(one) for one in said] == [Item, RuntimeError, Item]
+    assert await names(outside, team) == ["Tea 0", "Tea 1", "Tea 2"], "it is committed all the same"
+    assert (await making(ann, team, "Tea 3")).name == "Tea 3"
+
+
 async def test_inside_a_transaction_it_is_a_part_of_that(
     outside: asyncpg.Connection, sizes: list[int]
 ) -> None:
