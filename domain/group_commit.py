@@ -3,8 +3,8 @@
 A verb that reads and locks nothing but its caller's membership needs no conversation with Postgres. One
 statement looks at the session, holds the membership, writes the rows, raises the heads, writes entries and
 audit rows, and is its own commit; as a transaction that is six, and the heads stay locked from the fifth to
-the end of the last. What is made with the same right in the same team while such a statement is under way goes into the next one
-together: by itself each would wait at the heads for the others.
+the end of the last. What is made with the same right in the same team while such a statement is under way
+goes into the next one together: by itself each would wait at the heads for the others.
 
 Promises
   - Each is there whole or not at all, and announced after its commit, as with transaction(). The right to it
