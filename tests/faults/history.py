@@ -125,18 +125,27 @@ async def read_log(connection: asyncpg.Connection, channels: Sequence[str]) -> l
     ]
 
 
-async def read_books(connection: asyncpg.Connection, item_ids: Sequence[str], *, began: int) -> list[Books]:
-    """What row, movements, entries and audit trail say of items that began with `began` pieces."""
+async def read_books(connection: asyncpg.Connection, team_ids: Sequence[str], *, began: int) -> list[Books]:
+    """What row, movements, entries and trail say of these teams' items, each of which began with `began`
+    pieces; also of items that only some of them know of.
+    """
     rows = await connection.fetch(
-        """SELECT i.id AS item_id, i.quantity,
-                  (SELECT coalesce(sum(delta), 0) FROM stock_movements WHERE item_id = i.id) AS moved,
-                  (SELECT count(*) FROM stock_movements WHERE item_id = i.id) AS movements,
-                  (SELECT count(*) FROM stream_entries e WHERE e.channel = 'inventory:' || i.team_id
-                   AND e.data::jsonb #>> '{data,item,id}' = i.id) AS entries,
-                  (SELECT count(*) FROM audit_logs a WHERE a.team_id = i.team_id
-                   AND a.resource = i.id) AS audits
-           FROM inventory i WHERE i.id = ANY($1) ORDER BY i.id""",
-        list(item_ids),
+        """WITH moves AS (
+               SELECT item_id AS id, sum(delta) AS moved, count(*) AS movements FROM stock_movements
+               WHERE team_id = ANY($1) GROUP BY item_id
+           ), told AS (
+               SELECT data::jsonb #>> '{data,item,id}' AS id, count(*) AS entries FROM stream_entries
+               WHERE channel = ANY(SELECT 'inventory:' || unnest($1::text[])) GROUP BY 1
+           ), trail AS (
+               SELECT resource AS id, count(*) AS audits FROM audit_logs
+               WHERE team_id = ANY($1) AND resource_type = 'item' GROUP BY resource
+           )
+           SELECT id AS item_id, coalesce(quantity, 0) AS quantity, coalesce(moved, 0) AS moved,
+                  coalesce(movements, 0) AS movements, coalesce(entries, 0) AS entries,
+                  coalesce(audits, 0) AS audits
+           FROM (SELECT id, quantity FROM inventory WHERE team_id = ANY($1)) items
+           FULL JOIN moves USING (id) FULL JOIN told USING (id) FULL JOIN trail USING (id) ORDER BY id""",
+        list(team_ids),
     )
     return [Books(began=began, **{**dict(row), "moved": int(row["moved"])}) for row in rows]
 
@@ -144,5 +153,7 @@ async def read_books(connection: asyncpg.Connection, item_ids: Sequence[str], *,
 def marker_of(entry: dict[str, Any]) -> str:
     """What a writer of ours put into the change, out of the entry's envelope; empty if there is nothing."""
     data = entry.get("data")
-    reason = data.get("reason") if isinstance(data, dict) else None
-    return reason if isinstance(reason, str) else ""
+    if not isinstance(data, dict):
+        return ""
+    said = data["item"]["name"] if entry.get("type") == "inventory.created" else data.get("reason")
+    return said if isinstance(said, str) else ""

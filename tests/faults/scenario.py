@@ -128,10 +128,9 @@ class Play:
                 await self._sentinel(shop, url)
             await self.level(within_s=within_s)
         await self.followers.disconnect()
-        items = [item for shop in self.shops for item in shop.items]
         async with self.field.database() as connection:
             log = await read_log(connection, self.channels())
-            books = await read_books(connection, items, began=BEGAN_WITH)
+            books = await read_books(connection, [shop.team_id for shop in self.shops], began=BEGAN_WITH)
         return check(History(log, self.trade.writes, self.followers.histories(), books))
 
     def comebacks(self) -> int:

@@ -1,6 +1,7 @@
 """The trade that goes on while things break: people with tokens, shops with items, writers over REST.
 
-A writer moves one piece at a time, and a tenth of its changes are refused on purpose. A request that is
+A writer moves one piece at a time, and a tenth of its changes are refused on purpose; each MAKE_EVERY-th is a
+new item, which may share a commit with others' (domain/group_commit.py). A request that is
 refused a connection goes to the next app, as behind a load balancer; one whose answer is lost is `unknown`.
 """
 
@@ -22,6 +23,7 @@ from tests.faults.history import Write
 
 BEGAN_WITH: Final = 10
 UNDO_EVERY: Final = 10
+MAKE_EVERY: Final = 4
 TOKEN_FRESH_S: Final = 300.0
 TRY_AGAIN_AFTER_S: Final = 0.1
 TRIES_MAX: Final = 600
@@ -122,11 +124,11 @@ class Trade:
         return sum(write.outcome == "committed" for write in self.writes)
 
     def unlike(self, *allowed: int) -> list[str]:
-        """The answers that were none of these; a connection that was lost is no answer."""
+        """The answers that were none of these, nor 201; a connection that was lost is no answer."""
         others = {
             status: count
             for status, count in self.statuses.items()
-            if isinstance(status, int) and status not in allowed
+            if isinstance(status, int) and status not in (201, *allowed)
         }
         return [
             f"{count} answers {status} (all 5xx: {dict(self.failed)})" for status, count in others.items()
@@ -143,10 +145,21 @@ class Trade:
         body: dict[str, Any] = {"delta": 1, "reason": marker}
         if undo:
             body["expectedQuantity"] = 10**9
+        return await self._write(shop, marker, f"/api/inventory/{item_id}/adjust", body, undo=undo, url=url)
+
+    async def make(self, shop: Shop) -> Write:
+        """Begin to count one more thing."""
+        marker = f"w{next(_names)}"
+        body = {"name": marker, "quantity": BEGAN_WITH, "teamId": shop.team_id}
+        return await self._write(shop, marker, "/api/inventory", body)
+
+    async def _write(
+        self, shop: Shop, marker: str, path: str, body: object, *, undo: bool = False, url: str | None = None
+    ) -> Write:
         began = time.monotonic()
         offset, outcome = 0, "unknown"
         try:
-            answer = await self._post(shop, f"/api/inventory/{item_id}/adjust", body, url)
+            answer = await self._post(shop, path, body, url)
         except httpx.TransportError as lost:
             self.statuses[type(lost).__name__] += 1
         else:
@@ -155,7 +168,7 @@ class Trade:
             self.statuses[code if code == "overloaded" else status] += 1
             if status >= 500:
                 self.failed[code] += 1
-            if answer.status_code == 200:
+            if answer.is_success:
                 outcome, offset = "committed", _told(answer, shop.channel)
             elif answer.status_code == 409 and undo:
                 outcome = "undone"
@@ -189,7 +202,10 @@ class Trade:
             count = 0
             while not done.is_set():
                 count += 1
-                write = await self.change(shop, item_id, undo=count % UNDO_EVERY == 0)
+                if count % MAKE_EVERY == 0:
+                    write = await self.make(shop)
+                else:
+                    write = await self.change(shop, item_id, undo=count % UNDO_EVERY == 1)
                 # Nobody hammers at a server that says it cannot.
                 wait_s = pause_s if write.outcome != "unknown" else max(pause_s, TRY_AGAIN_AFTER_S)
                 await asyncio.sleep(wait_s)
