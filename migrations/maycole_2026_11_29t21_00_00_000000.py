@@ -9,7 +9,7 @@ measured, 0.12 ms for planning and 0.04 for the page.)
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 
-from domain.db import engine
+from domain.sql_migration import sql_migration
 
 ID = "2026-11-29T21:00:00:000000"
 VERSION = "1.38.0"
@@ -21,14 +21,4 @@ BACKWARDS = "ALTER TABLE inventory ALTER COLUMN team_id RESET (n_distinct);"
 
 
 async def forwards() -> MigrationManager:
-    manager = MigrationManager(migration_id=ID, app_name="maycole", description=DESCRIPTION)
-
-    async def run() -> None:
-        await engine.current_transaction.get().connection.execute(FORWARDS)
-
-    async def run_backwards() -> None:
-        await engine.current_transaction.get().connection.execute(BACKWARDS)
-
-    manager.add_raw(run)
-    manager.add_raw_backwards(run_backwards)
-    return manager
+    return sql_migration(ID, DESCRIPTION, forwards=FORWARDS, backwards=BACKWARDS)
