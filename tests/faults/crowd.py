@@ -71,6 +71,7 @@ class Crowd:
         self.wrong: list[tuple[str, str]] = []
         self.times: list[tuple[str, int, float]] = []
         self.clients = [Client(self, number) for number in range(job.size)]
+        self.lives: list[asyncio.Task[None]] = []
 
     def find(self, kind: str, what: str) -> None:
         self.counts[kind] += 1
@@ -83,6 +84,9 @@ class Crowd:
         `times`: (channel, offset, when it came) since the last report.
         """
         times, self.times = self.times, []
+        self.counts["broken"] = sum(
+            life.done() for life in self.lives
+        )  # a client goes on until it is cancelled
         return {"counts": self.counts, "wrong": self.wrong, "times": times}
 
     async def level(self, tops: dict[str, int], within_s: float) -> int:
@@ -129,7 +133,11 @@ class Client(asyncio.Protocol):
                 pause_s = least
                 await self._over.wait()
                 self._crowd.counts["closed"] += 1
-            except (OSError, TimeoutError):
+            except (
+                OSError,
+                TimeoutError,
+                RuntimeError,
+            ):  # the last is uvloop's word for a transport that is gone
                 self._crowd.counts["did not get in"] += 1
             finally:
                 self.inside = False
@@ -283,7 +291,7 @@ def _say(**what: object) -> None:
 
 async def main(job: Job) -> None:
     crowd = Crowd(job)
-    lives = [asyncio.create_task(client.live()) for client in crowd.clients]
+    crowd.lives = [asyncio.create_task(client.live()) for client in crowd.clients]
     while not all(client.inside for client in crowd.clients):
         await asyncio.sleep(POLL_S)
     _say(ready=job.size)
@@ -298,9 +306,9 @@ async def main(job: Job) -> None:
             _say(stall=command["stall"])
         elif "report" in command:
             _say(report=crowd.report())
-    for life in lives:
+    for life in crowd.lives:
         life.cancel()
-    await asyncio.gather(*lives, return_exceptions=True)
+    await asyncio.gather(*crowd.lives, return_exceptions=True)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ async def run(field: Field, scale: Scale) -> Outcome:
     ]
     broken = play.trade.unlike(200, 409)
     if back < size or live < size:
-        broken.append(f"{size - min(back, live)} of {size} did not come back")
+        broken.append(f"{size - min(back, live)} of {size} did not come back: {counts}")
     if not 0 < reads <= shops:
         broken.append(f"{reads} reads of the log for {shops} channels")
     return Outcome("reconnect storm", f"SIGKILL under {size} clients", verdict, notes, broken)
