@@ -157,7 +157,7 @@ class Gate:
                 if channel != own:
                     self.may_follow(rights, channel)
             except Refused:
-                continue  # whoever asks for it is told so by may_follow
+                continue  # whoever asks for it is told so by require
             allowed.append(channel)
         return allowed
 
